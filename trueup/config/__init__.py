@@ -1,0 +1,1 @@
+"""The configuration: validated records of what ``trueup.toml`` says."""
