@@ -79,12 +79,13 @@ make_root() {
     printf '%s\n' "${packages[*]}" >"$root/$marker"
 }
 
-# Every folder on this machine that pip has been told to take packages from.
+# Every folder on this machine that pip has been told to take packages from. Pages of a local
+# index (.../simple) point to files beside them, so its parent folder goes along.
 pip_folders() {
     {
         python3 -m pip config list 2>/dev/null || true
         env | grep -E '^PIP_' || true
-    } | grep -oE "(file://)?/[^' ,]+" | sed 's|^file://||' | sort -u |
+    } | grep -oE "(file://)?/[^' ,]+" | sed 's|^file://||; s|/simple/*$||' | sort -u |
         while read -r folder; do
             if [ -d "$folder" ]; then printf '%s\n' "$folder"; fi
         done
