@@ -157,7 +157,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         return EXIT_BROKEN_PIPE
     except TrueupError as error:
         return _say(error, str(error), error.exit_code)
-    except Exception as error:  # the last border: a user gets a sentence, never a traceback
+    except Exception as error:  # noqa: BLE001  the last border: no traceback for a user
         what = " ".join(str(error).split())[:500]
         return _say(
             error,
@@ -173,7 +173,7 @@ def _say(error: Exception, sentence: str, code: int) -> int:
         import traceback
 
         traceback.print_exception(error)
-    print(f"trueup: {sentence}", file=sys.stderr)
+    typer.echo(f"trueup: {sentence}", err=True)
     return code
 
 

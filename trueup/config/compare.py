@@ -74,9 +74,10 @@ class CompareSettings(Section):
         0.1, description="as mean, for lengths of texts and of multi-valued features"
     )
     dead_band: Annotated[FiniteFloat, Field(ge=0)] = Field(
-        0.02, description="differences below this (in standard deviations) never count, however "
-        "many rows there are"
-    )  # fmt: skip
+        0.02,
+        description="differences below this, in training standard deviations, never count, "
+        "however many rows there are",
+    )
     min_rows: Annotated[int, Field(ge=2)] = Field(
         30, description="rows needed on each side before anything is an alert"
     )

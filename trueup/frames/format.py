@@ -1,0 +1,73 @@
+"""TFRecord framing, as TensorFlow reads and writes it (tensorflow/core/lib/io/record_writer.h):
+
+uint64 length           little-endian
+uint32 masked CRC-32C   of the 8 bytes of length
+bytes  payload
+uint32 masked CRC-32C   of the payload
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+
+import google_crc32c
+
+from trueup.errors import FrameError
+
+HEADER_BYTES = 12
+FOOTER_BYTES = 4
+OVERHEAD_BYTES = HEADER_BYTES + FOOTER_BYTES
+
+#: Longest payload. A request body is far below it; a reader never allocates more for one frame.
+MAX_PAYLOAD_BYTES = 1 << 28
+
+_MASK_DELTA = 0xA282EAD8
+_LENGTH = struct.Struct("<Q")
+_CRC = struct.Struct("<I")
+_HEADER = struct.Struct("<8sI")
+
+
+def masked_crc32c(data: bytes) -> int:
+    """CRC-32C rotated and offset, so that a CRC over data that holds CRCs stays sound.
+
+    >>> hex(masked_crc32c(b"123456789"))  # unmasked: 0xe3069283
+    '0xc78ab0e5'
+    """
+    crc: int = google_crc32c.value(data)
+    return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF
+
+
+def encode(payloads: Iterable[bytes]) -> bytes:
+    """The frames of ``payloads``, one after another, ready for one ``write``.
+
+    >>> len(encode([b"abc", b""])) - 2 * OVERHEAD_BYTES
+    3
+    """
+    parts: list[bytes] = []
+    for payload in payloads:
+        if len(payload) > MAX_PAYLOAD_BYTES:
+            raise FrameError(
+                f"a frame of {len(payload)} bytes is over the limit of {MAX_PAYLOAD_BYTES}"
+            )
+        length = _LENGTH.pack(len(payload))
+        parts += (
+            length,
+            _CRC.pack(masked_crc32c(length)),
+            payload,
+            _CRC.pack(masked_crc32c(payload)),
+        )
+    return b"".join(parts)
+
+
+def payload_length(header: bytes) -> int | None:
+    """The payload's length that a header of 12 bytes declares; ``None`` when its CRC is wrong."""
+    length, crc = _HEADER.unpack(header)
+    if masked_crc32c(length) != crc:
+        return None
+    return int(_LENGTH.unpack(length)[0])
+
+
+def payload_is_whole(payload: bytes, footer: bytes) -> bool:
+    """Whether the CRC in ``footer`` (4 bytes) is that of ``payload``."""
+    return bool(_CRC.unpack(footer)[0] == masked_crc32c(payload))
