@@ -45,6 +45,7 @@ debian_mirror() {
     if [ -n "${DEBIAN_MIRROR:-}" ]; then
         printf '%s\n' "$DEBIAN_MIRROR"
     elif command -v apt-get >/dev/null; then
+        # shellcheck disable=SC2016  # apt expands it
         apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' |
             sort -u | sed -n 1p
     fi
