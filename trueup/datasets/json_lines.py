@@ -1,0 +1,209 @@
+"""JSON lines: one object per line, nested ones as ``a.b``.
+
+Types are those of the values, over all lines; strings that are all ISO 8601 times become times,
+so that the same data as CSV and as JSON lines has the same columns.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from trueup.datasets.columns import coerce, leaf_type, unify
+from trueup.datasets.encoding import UTF8_MARK, escaped_note, refuse_utf16
+from trueup.datasets.json_values import array_of
+from trueup.datasets.nested import flat_names, leaf_arrays, some, top_names
+from trueup.datasets.parts import Scan, plain_name
+from trueup.datasets.sources import File
+from trueup.datasets.text_blocks import Block, blocks, cut_lines
+from trueup.datasets.times import parse_times, promote
+from trueup.errors import DataError
+
+_SURROGATES = re.compile("[\udc80-\udcff]")
+
+
+@dataclass(frozen=True)
+class JsonUnit:
+    """``length`` decompressed bytes from ``offset`` on: whole lines."""
+
+    file: File
+    offset: int
+    first_line: int
+    length: int
+
+    @property
+    def weight(self) -> int:
+        return self.length
+
+    def read(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        wanted = dict(zip(schema.names, schema.types, strict=True))
+        with self.file.open() as stream:
+            if self.file.compression:
+                stream.read(self.offset)
+                parts = blocks(
+                    stream,
+                    cut_lines,
+                    source=self.file.path,
+                    offset=self.offset,
+                    first_line=self.first_line,
+                )
+            else:
+                stream.seek(self.offset)
+                parts = iter([Block(self.offset, self.first_line, stream.read(self.length))])
+            for block in parts:
+                rows = _rows(self.file, block)[0]
+                leaves = {
+                    name: as_declared(array, wanted[name])
+                    for name, array, _ in _leaves(rows, set(wanted))
+                    if name in wanted
+                }
+                if rows:
+                    yield _batch(leaves, len(rows))
+
+
+def as_declared(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Strings of a column that was found to hold only times, as times."""
+    if pa.types.is_timestamp(kind) and pa.types.is_string(array.type):
+        return parse_times(array)[0]
+    return array
+
+
+def _batch(leaves: dict[str, pa.Array], rows: int) -> pa.RecordBatch:
+    if leaves:
+        return pa.RecordBatch.from_arrays(list(leaves.values()), names=list(leaves))
+    return pa.RecordBatch.from_arrays([pa.nulls(rows)], names=[""])
+
+
+def scan_json(file: File) -> Scan:
+    """Names, types, rows and units of one file, from one pass over all of it.
+
+    :raises DataError: on a line that is no JSON object (its number is named).
+    """
+    scan = Scan(file.path, {}, [], 0)
+    mixed: dict[str, set[str]] = {}
+    escaped = end = start = 0
+    with file.open() as stream:
+        first = stream.read(3)
+        refuse_utf16(first, file.path)
+        start = len(UTF8_MARK) if first == UTF8_MARK else 0
+    with file.open() as stream:
+        stream.read(start)
+        for block in blocks(stream, cut_lines, source=file.path, offset=start):
+            rows, count = _rows(file, block)
+            escaped += count
+            scan.rows += len(rows)
+            end = block.offset + len(block.data)
+            if rows and not file.compression:
+                scan.units.append(JsonUnit(file, block.offset, block.first_line, len(block.data)))
+            leaves = list(_leaves(rows, None))
+            flat_names([name for name, _, _ in leaves], file.path)
+            for name, array, conflict in leaves:
+                _note_type(scan, mixed, name, promote(array).type, conflict)
+    if file.compression and scan.rows:
+        scan.units.append(JsonUnit(file, start, 1, end - start))
+    if escaped:
+        scan.notes.append(escaped_note(file.path, escaped))
+    if mixed:
+        scan.notes.append(f"{some(list(mixed))}: values of different types, read as strings")
+    return scan
+
+
+def _note_type(
+    scan: Scan, mixed: dict[str, set[str]], name: str, kind: pa.DataType, conflict: bool
+) -> None:
+    before = scan.types.get(name, pa.null())
+    scan.types[name], conflicts = unify(before, leaf_type(kind))
+    if conflict or conflicts:
+        mixed.setdefault(name, set()).update((plain_name(before), plain_name(leaf_type(kind))))
+
+
+def _rows(file: File, block: Block) -> tuple[list[dict[str, Any]], int]:
+    """The objects of ``block``, and how many bytes had to be escaped."""
+    lines = block.data.split(b"\n")
+    try:
+        rows = orjson.loads(b"[" + b",".join(line for line in lines if line.strip()) + b"]")
+        if all(type(row) is dict for row in rows):
+            return rows, 0
+    except orjson.JSONDecodeError:
+        pass
+    rows, escaped = [], 0
+    for place, line in enumerate(lines):
+        if line.strip():
+            text, count = _escape(line)
+            escaped += count
+            rows.append(_object(text, f"{file.path}, line {block.first_line + place}"))
+    return rows, escaped
+
+
+def _escape(line: bytes) -> tuple[str, int]:
+    """A line as text; a byte that does not decode becomes ``\\\\xNN`` in JSON's own escapes."""
+    text = line.decode("utf-8", "surrogateescape")
+    return _SURROGATES.subn(lambda found: f"\\\\x{ord(found[0]) - 0xDC00:02x}", text)
+
+
+def _object(text: str, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)  # unlike orjson it takes NaN and Infinity, as Python writes them
+    except ValueError as error:
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        column = f" at character {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise DataError(
+            f"{where}: no valid JSON ({reason}{column})",
+            remedy="write one complete object per line",
+        ) from None
+    except RecursionError:
+        raise DataError(f"{where}: nested too deeply to be read") from None
+    if not isinstance(value, dict):
+        raise DataError(
+            f"{where}: holds {plain_json(value)}, not an object",
+            remedy='write one object per line, such as {"column": 1}',
+        )
+    return value
+
+
+def plain_json(value: object) -> str:
+    """What a JSON value is, in words."""
+    if isinstance(value, list):
+        return "an array"
+    if isinstance(value, str):
+        return "a string"
+    return "null" if value is None else f"the value {json.dumps(value)}"
+
+
+def _leaves(
+    rows: list[dict[str, Any]], wanted: set[str] | None
+) -> Iterator[tuple[str, pa.Array, bool]]:
+    """Leaf name, array, and whether its values had different types."""
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    for key, top in zip(keys, top_names(keys)[0], strict=True):
+        if wanted is not None and not _needed(top, wanted):
+            continue
+        values = [row.get(key) for row in rows]
+        for part in _split(values):
+            array, conflict = array_of(part)
+            for name, leaf in leaf_arrays(top, array):
+                yield name, coerce(leaf, leaf_type(leaf.type)), conflict
+
+
+def _needed(top: str, wanted: set[str]) -> bool:
+    return top in wanted or any(name.startswith((f"{top}.", f"{top}[")) for name in wanted)
+
+
+def _split(values: list[Any]) -> Iterator[list[Any]]:
+    """Objects apart from other values of the same key: ``a`` and ``a.b`` may both exist."""
+    objects = [type(value) is dict for value in values]
+    if any(objects) and any(not o and v is not None for o, v in zip(objects, values, strict=True)):
+        yield [
+            value if is_object else None for value, is_object in zip(values, objects, strict=True)
+        ]
+        yield [
+            None if is_object else value for value, is_object in zip(values, objects, strict=True)
+        ]
+    else:
+        yield values
