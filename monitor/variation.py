@@ -14,13 +14,13 @@ import numpy as np
 
 MIN_WINDOWS = 8
 """Fewer windows say next to nothing on variation: the upper bound of a variance from 8 windows is
-already 1.8 times its estimate."""
+already 1.8 times itself."""
 
 MAX_RHO = 0.9
 """Cap of the lag-1 correlation: above it ``(1 + rho) / (1 - rho)`` is mere noise."""
 
 UPPER_QUANTILE = 0.2
-"""``tau**2`` is used at its upper 80 % bound, ``(B - 1) / chi2_{0.2, B - 1}`` times its estimate."""
+"""``tau**2`` is used at its upper 80 % bound: ``(B - 1) / chi2_{0.2, B - 1}`` times itself."""
 
 
 @dataclass(frozen=True, slots=True)
