@@ -1,0 +1,1 @@
+"""One file per diagnosis: what can explain a finding that is an alert."""

@@ -1,0 +1,1 @@
+"""One file per question that is asked of a feature (docs/statistics.md, section 2)."""

@@ -1,0 +1,170 @@
+"""How often is a value missing, of the wrong type, infinite, or out of range?"""
+
+from __future__ import annotations
+
+from scipy import special
+
+from trueup.monitor import evidence
+from trueup.monitor.intervals import rate_difference, wilson
+from trueup.monitor.measured import FeaturePair, Limits, Measured
+from trueup.monitor.words import moved, number, percent
+from trueup.profile.states import NumericState
+from trueup.records.input_spec import CategoricalDomain, NumericDomain
+from trueup.records.report import Level, Quantity
+
+
+def rate(
+    feature: str, quantity: Quantity, what: str,
+    count0: int, n0: int, count: int, n: int, limits: Limits,
+) -> list[Measured]:  # fmt: skip
+    """A rate on both sides, in points. Nothing where it is 0 on both sides or a side is too
+    small. A rate that falls is worth a look (*watch*) but is no alarm by itself.
+
+    :param what: the rate in words, such as ``"missing values of temp"``.
+    """
+    if min(n0, n) < limits.min_rows or count0 + count == 0 or count0 + count == n0 + n:
+        return []
+    test = evidence.rate_test(count, n, count0, n0)
+    low, high = rate_difference(count, n, count0, n0, limits.confidence)
+    before, after = count0 / n0, count / n
+    effect = 100 * (after - before)
+    return [
+        Measured(
+            feature, quantity, effect, "difference of rates", "points", n0, n,
+            "score or exact test of two rates",
+            moved(what, percent(before), percent(after), effect, f"{number(effect)} points"),
+            p_value=float(test.p_value), statistic=float(test.statistic),
+            low=100 * low, high=100 * high,
+            threshold=limits.rate, dead_band=limits.rate * limits.dead,
+            ceiling=Level.ALERT if effect > 0 else Level.WATCH,
+            training=100 * before, serving=100 * after, value_unit="%",
+        )
+    ]  # fmt: skip
+
+
+def missing(pair: FeaturePair, limits: Limits) -> list[Measured]:
+    """Rows without a value; for multi-valued features also elements without one."""
+    before, after = pair.training, pair.serving
+    return rate(
+        pair.name, Quantity.MISSING, f"missing values of {pair.name}",
+        before.missing, before.rows, after.missing, after.rows, limits,
+    )  # fmt: skip
+
+
+def type_errors(pair: FeaturePair, limits: Limits) -> list[Measured]:
+    """Rows whose value is not of the declared type."""
+    before, after = pair.training, pair.serving
+    return rate(
+        pair.name, Quantity.TYPE_ERROR,
+        f"values of {pair.name} that are not {pair.variable.dtype}",
+        before.type_errors, before.rows, after.type_errors, after.rows, limits,
+    )  # fmt: skip
+
+
+def non_finite(pair: FeaturePair, limits: Limits) -> list[Measured]:
+    """Values that are plus or minus infinity."""
+    before, after = pair.training, pair.serving
+    finite0 = before.numeric.n if before.numeric else 0
+    finite = after.numeric.n if after.numeric else 0
+    return rate(
+        pair.name, Quantity.NON_FINITE, f"infinite values of {pair.name}",
+        before.non_finite, finite0 + before.non_finite,
+        after.non_finite, finite + after.non_finite, limits,
+    )  # fmt: skip
+
+
+def out_of_range(pair: FeaturePair, limits: Limits) -> list[Measured]:
+    """Values outside the declared domain, or else outside of what training had."""
+    domain = pair.variable.domain
+    if isinstance(domain, CategoricalDomain):
+        return _outside_values(pair, domain, limits)
+    before, after = pair.training.numeric, pair.serving.numeric
+    if before is None or after is None:
+        return []
+    if isinstance(domain, NumericDomain):
+        return _outside_domain(pair, before, after, domain, limits)
+    return _outside_training(pair, before, after, limits)
+
+
+def _outside_training(
+    pair: FeaturePair, before: NumericState, after: NumericState, limits: Limits
+) -> list[Measured]:
+    """Of ``N`` training values, another one of the same distribution is beyond all with
+    probability ``2/(N + 1)``; only what is past the upper quantile of that counts."""
+    n0, n = before.n, after.n
+    outside0, outside = (int(s.counts[0] + s.counts[-1]) for s in (before, after))
+    if min(n0, n) < limits.min_rows or outside == 0:
+        return []
+    test = evidence.outside_test(outside, n, outside0, n0)
+    expected = min(1.0, (outside0 + 2) / (n0 + 1))
+    null_rate = float(special.betaincinv(outside0 + 2, max(n0 - 1 - outside0, 1), limits.confidence))
+    low, high = wilson(outside, n, limits.confidence)
+    edges = pair.edges.numeric.edges if pair.edges.numeric is not None else (0.0, 0.0)
+    unit = f" {pair.variable.unit}" if pair.variable.unit else ""
+    extremes = [
+        number(value)
+        for value, count in ((after.raw.minimum, after.counts[0]), (after.raw.maximum, after.counts[-1]))
+        if count
+    ]
+    effect = 100 * (outside / n - outside0 / n0)
+    return [
+        Measured(
+            pair.name, Quantity.OUT_OF_RANGE, effect, "difference of rates", "points", n0, n,
+            "order statistics of training",
+            f"{percent(outside / n)} of {pair.name} lie outside training's range of "
+            f"{number(edges[0])} … {number(edges[-1])}{unit}, reaching {' and '.join(extremes)}",
+            p_value=float(test.p_value), statistic=float(outside),
+            null_quantile=100 * (null_rate - outside0 / n0),
+            low=100 * (low - max(null_rate, expected)), high=100 * (high - outside0 / n0),
+            threshold=limits.rate, dead_band=limits.rate * limits.dead,
+            training=100 * outside0 / n0, serving=100 * outside / n, value_unit="%",
+        )
+    ]  # fmt: skip
+
+
+def _outside_domain(
+    pair: FeaturePair, before: NumericState, after: NumericState, domain: NumericDomain,
+    limits: Limits,
+) -> list[Measured]:  # fmt: skip
+    """Rates of values whose whole bin is outside the domain: a lower bound, exact as soon as the
+    domain holds training's range."""
+    edges = pair.edges.numeric.edges if pair.edges.numeric is not None else None
+    if edges is None:
+        return []
+
+    def outside(state: NumericState) -> int:
+        count = 0
+        if domain.low is not None:
+            below = state.counts[1:-1][edges[1:] <= domain.low].sum()
+            count += int(below) + (int(state.counts[0]) if edges[0] <= domain.low
+                                   or state.raw.minimum < domain.low else 0)
+        if domain.high is not None:
+            above = state.counts[1:-1][edges[:-1] > domain.high].sum()
+            count += int(above) + (int(state.counts[-1]) if edges[-1] > domain.high
+                                   or state.raw.maximum > domain.high else 0)
+        return count
+
+    low = "-∞" if domain.low is None else number(domain.low)
+    high = "∞" if domain.high is None else number(domain.high)
+    return rate(
+        pair.name, Quantity.OUT_OF_RANGE, f"values of {pair.name} outside {low} … {high}",
+        outside(before), before.n, outside(after), after.n, limits,
+    )  # fmt: skip
+
+
+def _outside_values(
+    pair: FeaturePair, domain: CategoricalDomain, limits: Limits
+) -> list[Measured]:
+    before, after = pair.training.categories, pair.serving.categories
+    if before is None or after is None or pair.edges.categories is None:
+        return []
+    allowed = set(domain.values)
+    foreign = [i for i, v in enumerate(pair.edges.categories.values) if v not in allowed]
+    counts = []
+    for state in (before, after):
+        named = sum(c for v, c in state.unseen_items.items.items() if v in allowed)
+        counts.append(int(state.counts[foreign].sum()) + max(0, state.unseen - named))
+    return rate(
+        pair.name, Quantity.OUT_OF_RANGE, f"values of {pair.name} outside its declared ones",
+        counts[0], before.n, counts[1], after.n, limits,
+    )  # fmt: skip
