@@ -54,7 +54,12 @@ def test_a_batch_is_one_write_call(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     calls: list[int] = []
     real = os.write
     with FrameWriter(tmp_path / "a.seg") as writer:
-        monkeypatch.setattr(os, "write", lambda fd, data: (calls.append(fd), real(fd, data))[1])
+
+        def counted(fd: int, data: bytes) -> int:
+            calls.append(fd)
+            return real(fd, data)
+
+        monkeypatch.setattr(os, "write", counted)
         writer.append([b"x" * 100] * 50)
         monkeypatch.undo()
     assert len(calls) == 1

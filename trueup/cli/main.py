@@ -24,7 +24,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Annotated, Any, NamedTuple
@@ -83,14 +84,24 @@ class LazyGroup(TyperGroup):
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
 
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        with _our_endings():  # --help is printed in here
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: Any) -> Any:
-        # Typer has endings of its own for these two; ours are the same in every release of it.
-        try:
+        with _our_endings():
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise typer.Exit(EXIT_INTERRUPTED) from None
-        except BrokenPipeError:
-            raise typer.Exit(EXIT_BROKEN_PIPE) from None
+
+
+@contextmanager
+def _our_endings() -> Iterator[None]:
+    """Typer ends these two in ways of its own, which differ between its releases."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    except BrokenPipeError:
+        raise typer.Exit(EXIT_BROKEN_PIPE) from None
 
 
 def _load(name: str, entry: Entry) -> Any:

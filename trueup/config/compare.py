@@ -6,37 +6,30 @@ import hashlib
 import json
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import Field, FiniteFloat
+
+from trueup.config.section import Section
 
 Probability = Annotated[float, Field(gt=0, lt=1)]
 Threshold = Annotated[FiniteFloat, Field(gt=0)]
 THRESHOLDS = ("mean", "variance", "psi", "rate_points", "correlation", "length", "dead_band")
 
 
-class Section(BaseModel):
-    """One table of the configuration: frozen, and unknown keys are refused. A field's description
-    is its documentation, in the commented ``trueup.toml`` too."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-
-
 class FeatureThresholds(Section):
     """``[compare.features.NAME]``: thresholds of one feature, where they differ from the rest."""
 
-    mean: Threshold | None = Field(None, description="as compare.mean, for this feature alone")
-    variance: Threshold | None = Field(
-        None, description="as compare.variance, for this feature alone"
-    )
-    psi: Threshold | None = Field(None, description="as compare.psi, for this feature alone")
+    mean: Threshold | None = Field(None, description="as compare.mean", examples=[0.3])
+    variance: Threshold | None = Field(None, description="as compare.variance", examples=[0.5])
+    psi: Threshold | None = Field(None, description="as compare.psi", examples=[0.2])
     rate_points: Threshold | None = Field(
-        None, description="as compare.rate_points, for this feature alone"
+        None, description="as compare.rate_points", examples=[2.5]
     )
     correlation: Threshold | None = Field(
-        None, description="as compare.correlation, for this feature alone"
+        None, description="as compare.correlation", examples=[0.2]
     )
-    length: Threshold | None = Field(None, description="as compare.length, for this feature alone")
+    length: Threshold | None = Field(None, description="as compare.length", examples=[0.3])
     dead_band: Annotated[FiniteFloat, Field(ge=0)] | None = Field(
-        None, description="as compare.dead_band, for this feature alone"
+        None, description="as compare.dead_band", examples=[0.05]
     )
 
 
@@ -82,7 +75,7 @@ class CompareSettings(Section):
         30, description="rows needed on each side before anything is an alert"
     )
     features: dict[str, FeatureThresholds] = Field(
-        default_factory=dict, description="thresholds per feature"
+        default_factory=dict, description="thresholds per feature", examples=["fare"]
     )
 
     def thresholds(self, feature: str) -> FeatureThresholds:

@@ -1,0 +1,1 @@
+"""What processes share: the database (any SQLAlchemy URL that is supported) and the blob root."""

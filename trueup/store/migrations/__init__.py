@@ -1,0 +1,1 @@
+"""Alembic's scripts. How to add one is in ``env.py``."""
