@@ -78,7 +78,7 @@ def category_cells(
     The choice goes by the counts of both sides together, given which a category's training count
     is binomial under the null hypothesis; so it does not bias the comparison.
 
-    >>> cells = category_cells(np.array([50, 49, 1]), np.array([48, 50, 2]), 0, 0, True)
+    >>> cells = category_cells(np.array([50, 43, 7]), np.array([48, 45, 7]), 0, 0, True)
     >>> cells.labels
     (0, 1, -1)
     """

@@ -48,7 +48,7 @@ def psi(serving: np.ndarray, training: np.ndarray) -> np.ndarray:
     :return: shape ``(...)``; symmetric in its arguments up to the pseudo-count.
 
     >>> round(float(psi(np.array([50, 50]), np.array([80, 20]))), 3)
-    0.405
+    0.406
     >>> float(psi(np.array([5, 5]), np.array([5, 5])))
     0.0
     """

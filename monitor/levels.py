@@ -26,9 +26,13 @@ def level_of(measured: Measured, p_adjusted: float | None, alpha: float) -> Leve
         return Level.OK
     if measured.null_quantile is not None and measured.effect <= measured.null_quantile:
         return Level.OK
-    if measured.low is not None and measured.high is not None and measured.threshold is not None:
-        if nearest_to_zero(measured.low, measured.high) > measured.threshold:
-            return Level.ALERT
+    if (
+        measured.low is not None
+        and measured.high is not None
+        and measured.threshold is not None
+        and nearest_to_zero(measured.low, measured.high) > measured.threshold
+    ):
+        return Level.ALERT
     return Level.WATCH if abs(measured.effect) > measured.dead_band else Level.OK
 
 

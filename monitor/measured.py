@@ -67,6 +67,7 @@ class Measured:
 
     :param effect: signed where it has a direction, in ``unit``.
     :param low, high: confidence limits of the effect; absent for diagnoses.
+    :param freedom: degrees of freedom of a chi-squared statistic.
     :param threshold: past which the effect's nearer limit must lie for an alert.
     :param dead_band: an effect within it never counts.
     :param ceiling: the highest level this can reach without a cause.
@@ -85,6 +86,7 @@ class Measured:
     p_value: float | None = None
     statistic: float | None = None
     null_quantile: float | None = None
+    freedom: int | None = None
     low: float | None = None
     high: float | None = None
     threshold: float | None = None

@@ -35,5 +35,5 @@ def diagnose(pair: FeaturePair, alerts: Collection[Quantity]) -> dict[Quantity, 
             break
         result = diagnosis(pair)
         if result is not None:
-            found.update({quantity: result for quantity in open_alerts & result.explains})
+            found.update(dict.fromkeys(open_alerts & result.explains, result))
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,12 +82,10 @@ def compare_pairs(training: Profile, serving: Profile, min_rows: int) -> PairTes
         np.clip(before, -NEARLY_ONE, NEARLY_ONE)
     )
     z = difference / error
-    return PairTests(
-        names, before, after, z, 2 * special.ndtr(-np.abs(z)), error, old.n, new.n
-    )
+    return PairTests(names, before, after, z, 2 * special.ndtr(-np.abs(z)), error, old.n, new.n)
 
 
-def correlation(tests: PairTests, limits: dict[str, Limits]) -> list[Measured]:
+def correlation(tests: PairTests, limits: Mapping[str, Limits]) -> list[Measured]:
     """One finding per pair, of the feature that comes first in the list of pairs."""
     found = []
     k = len(tests.names)

@@ -41,9 +41,7 @@ def lengths(pair: FeaturePair, limits: Limits) -> list[Measured]:
     unit = "elements" if pair.variable.multi_valued else "characters"
     found = _mean(pair, before, after, replace(limits, mean=limits.length), 1.0, unit)
     return [
-        replace(
-            one, quantity=Quantity.LENGTH, effect_name="standardized difference of mean length"
-        )
+        replace(one, quantity=Quantity.LENGTH, effect_name="standardized difference of mean length")
         for one in found
     ]
 

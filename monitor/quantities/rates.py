@@ -97,13 +97,18 @@ def _outside_training(
         return []
     test = evidence.outside_test(outside, n, outside0, n0)
     expected = min(1.0, (outside0 + 2) / (n0 + 1))
-    null_rate = float(special.betaincinv(outside0 + 2, max(n0 - 1 - outside0, 1), limits.confidence))
+    null_rate = float(
+        special.betaincinv(outside0 + 2, max(n0 - 1 - outside0, 1), limits.confidence)
+    )
     low, high = wilson(outside, n, limits.confidence)
     edges = pair.edges.numeric.edges if pair.edges.numeric is not None else (0.0, 0.0)
     unit = f" {pair.variable.unit}" if pair.variable.unit else ""
     extremes = [
         number(value)
-        for value, count in ((after.raw.minimum, after.counts[0]), (after.raw.maximum, after.counts[-1]))
+        for value, count in (
+            (after.raw.minimum, after.counts[0]),
+            (after.raw.maximum, after.counts[-1]),
+        )
         if count
     ]
     effect = 100 * (outside / n - outside0 / n0)
@@ -136,12 +141,18 @@ def _outside_domain(
         count = 0
         if domain.low is not None:
             below = state.counts[1:-1][edges[1:] <= domain.low].sum()
-            count += int(below) + (int(state.counts[0]) if edges[0] <= domain.low
-                                   or state.raw.minimum < domain.low else 0)
+            count += int(below) + (
+                int(state.counts[0])
+                if edges[0] <= domain.low or state.raw.minimum < domain.low
+                else 0
+            )
         if domain.high is not None:
             above = state.counts[1:-1][edges[:-1] > domain.high].sum()
-            count += int(above) + (int(state.counts[-1]) if edges[-1] > domain.high
-                                   or state.raw.maximum > domain.high else 0)
+            count += int(above) + (
+                int(state.counts[-1])
+                if edges[-1] > domain.high or state.raw.maximum > domain.high
+                else 0
+            )
         return count
 
     low = "-∞" if domain.low is None else number(domain.low)
@@ -152,9 +163,7 @@ def _outside_domain(
     )  # fmt: skip
 
 
-def _outside_values(
-    pair: FeaturePair, domain: CategoricalDomain, limits: Limits
-) -> list[Measured]:
+def _outside_values(pair: FeaturePair, domain: CategoricalDomain, limits: Limits) -> list[Measured]:
     before, after = pair.training.categories, pair.serving.categories
     if before is None or after is None or pair.edges.categories is None:
         return []

@@ -100,9 +100,7 @@ def _categories(pair: FeaturePair, limits: Limits) -> list[Measured]:
     label = cells.labels[top]
     name = "the rest" if label < 0 else f'"{pair.edges.categories.values[label]}"'
     words = f"; most of all {name}, {percent(p[top])} → {percent(q[top])}"
-    return [
-        replace(one, reason=one.reason + words, other_effects=distances(pair)) for one in found
-    ]
+    return [replace(one, reason=one.reason + words, other_effects=distances(pair)) for one in found]
 
 
 def _characters(pair: FeaturePair, limits: Limits) -> list[Measured]:
@@ -133,7 +131,7 @@ def _measured(
             f"{what} of {pair.name} moved by a PSI of {number(effect)} over {len(cells)} groups "
             f"(chance: up to {number(null)})",
             p_value=float(test.p_value), statistic=float(test.statistic),
-            null_quantile=null, low=low, high=high,
+            null_quantile=null, freedom=len(cells) - 1, low=low, high=high,
             threshold=max(limits.psi, null), dead_band=limits.psi * limits.dead,
         )
     ]  # fmt: skip

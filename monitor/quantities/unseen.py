@@ -100,12 +100,8 @@ def _reason(
     known = "training never had" if least == 1 else f"training had fewer than {least} times"
     items = sorted(after.unseen_items.items, key=lambda v: -after.unseen_items.items[v])
     named = f", such as {quoted(items)}" if items and after.unseen else ""
-    if not math.isfinite(expected):
-        expected = 0.0
-    return (
-        f"{percent(share)} of {pair.name} are values that {known} "
-        f"({percent(expected)} expected by chance){named}; +{number(100 * (share - expected))} points"
-        if share > expected
-        else f"{percent(share)} of {pair.name} are values that {known}, "
-        f"{percent(expected)} were expected"
-    )
+    what = f"{percent(share)} of {pair.name} are values that {known}"
+    if share <= expected:
+        return f"{what}, {percent(expected)} were expected"
+    more = number(100 * (share - expected))
+    return f"{what} ({percent(expected)} expected by chance){named}; +{more} points"

@@ -15,12 +15,13 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from trueup.datasets.columns import leaf_type, unify
+from trueup.datasets.columns import TIME, leaf_type, unify
 from trueup.datasets.encoding import UTF8_MARK, escape_invalid, escaped_note, refuse_utf16
 from trueup.datasets.nested import flat_names, top_names
 from trueup.datasets.parts import Scan, plain_name
 from trueup.datasets.sources import File
 from trueup.datasets.text_blocks import Block, blocks, csv_cut
+from trueup.datasets.times import as_declared, promote
 from trueup.errors import DataError
 
 NULL_TEXTS = (
@@ -67,7 +68,7 @@ class CsvUnit:
         types = {name: wanted[name] for name in here}
         for block in self._blocks():
             table = _parse(self.layout, block, types, include=here)
-            yield from table.combine_chunks().to_batches()
+            yield from _declared(table.combine_chunks(), schema).to_batches()
 
     def _read_type(self, name: str, leaf: pa.DataType) -> pa.DataType:
         """Text is read as it stands also where it looks like a number in this file alone."""
@@ -91,6 +92,17 @@ class CsvUnit:
             )
 
 
+def _declared(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """``table`` with the columns of times that had to be read as strings as times."""
+    for place, name in enumerate(table.schema.names):
+        kind = schema.field(name).type
+        column = table.column(place)
+        if pa.types.is_timestamp(kind) and pa.types.is_string(column.type) and column.num_chunks:
+            times = as_declared(pa.concat_arrays(column.chunks), kind)
+            table = table.set_column(place, name, times)
+    return table
+
+
 def scan_csv(file: File) -> Scan:
     """Names, types, rows and units of one CSV file, from one pass over all of it.
 
@@ -98,15 +110,16 @@ def scan_csv(file: File) -> Scan:
     """
     scan = Scan(file.path, {}, [], 0)
     with file.open() as stream:
-        first = stream.read(3)
-        refuse_utf16(first, file.path)
-        head = stream.readline() if first == UTF8_MARK else first + stream.readline()
-        names, delimiter, head, lines = _read_header(file, head, stream, scan.notes)
+        head = stream.readline()
+        refuse_utf16(head, file.path)
+        mark = len(UTF8_MARK) if head.startswith(UTF8_MARK) else 0
+        names, delimiter, head, lines = _read_header(file, head[mark:], stream, scan.notes)
         if not names:
             return scan
-        start = len(head) + (len(UTF8_MARK) if first == UTF8_MARK else 0)
+        start = mark + len(head)
         layout = CsvLayout(file, delimiter, names)
         kinds: dict[str, set[pa.DataType]] = {name: set() for name in names}
+        as_text: set[str] = set()
         escaped = end = 0
         for block in blocks(
             stream,
@@ -118,8 +131,11 @@ def scan_csv(file: File) -> Scan:
             escaped += escape_invalid(block.data)[1]
             _refuse_open_quote(layout, block)
             table = _parse(layout, block, {}, include=list(names), threads=True)
-            for name, kind in zip(names, table.schema.types, strict=True):
+            for name, column in zip(names, table.columns, strict=True):
+                kind = _text_kind(column)
                 kinds[name].add(kind)
+                if kind != column.type:
+                    as_text.add(name)
             scan.rows += table.num_rows
             end = block.offset + len(block.data)
             if not file.compression:
@@ -129,7 +145,7 @@ def scan_csv(file: File) -> Scan:
     if file.compression and scan.rows:
         scan.units.append(CsvUnit(layout, start, 1 + lines, end - start))
     for name in names:
-        read, scan.types[name] = _settle(name, kinds[name], scan.notes)
+        read, scan.types[name] = _settle(name, kinds[name], name in as_text, scan.notes)
         layout.read_types[name] = read
     return scan
 
@@ -252,23 +268,36 @@ def _wrong_row(layout: CsvLayout, block: Block, data: bytes, error: Exception) -
     return DataError(f"{layout.file.path}, from line {block.first_line} on: {reason}")
 
 
+def _text_kind(column: pa.ChunkedArray) -> pa.DataType:
+    """The type of one block of a column; strings that are all times are times. (The parser takes
+    times with and without a zone in one block for strings.)"""
+    if not pa.types.is_string(column.type) or not column.num_chunks:
+        return column.type
+    return promote(column.combine_chunks()).type
+
+
 def _settle(
-    name: str, kinds: set[pa.DataType], notes: list[str]
+    name: str, kinds: set[pa.DataType], as_text: bool, notes: list[str]
 ) -> tuple[pa.DataType, pa.DataType]:
-    """The type to read a column as, and its leaf type, from the types of its blocks."""
+    """The type to read a column as, and its leaf type, from the types of its blocks.
+
+    :param as_text: whether the parser took its times for strings in some block.
+    """
     t = pa.types
     known = [kind for kind in sorted(kinds, key=str) if not t.is_null(kind)]
     if not known:
         return pa.null(), pa.null()
     if all(t.is_timestamp(kind) or t.is_date(kind) for kind in known):
         zones = {getattr(kind, "tz", None) for kind in known}
-        if len(zones) == 1:
+        if len(zones) == 1 and not as_text:
             zone = zones.pop()
             if zone is None:
                 notes.append(f"column {name!r} has times without a zone: taken as UTC")
             return pa.timestamp("us", zone), leaf_type(known[0])
-        notes.append(f"column {name!r} has times with and without a zone: read as strings")
-        return pa.string(), pa.string()
+        notes.append(
+            f"column {name!r} has times with and without a zone: those without are taken as UTC"
+        )
+        return pa.string(), TIME
     if all(t.is_time(kind) for kind in known):
         notes.append(f"column {name!r} has times of day: read as seconds since midnight")
         return known[0], pa.float64()

@@ -18,7 +18,7 @@ def example_class() -> Any:
     >>> example = example_class()()
     >>> example.features.feature["a"].int64_list.value.append(7)
     >>> example.SerializeToString().hex()
-    '0a0b0a090a016112041a020a0107'
+    '0a0c0a0a0a016112051a030a0107'
     """
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 

@@ -22,7 +22,7 @@ from trueup.datasets.nested import flat_names, leaf_arrays, some, top_names
 from trueup.datasets.parts import Scan, plain_name
 from trueup.datasets.sources import File
 from trueup.datasets.text_blocks import Block, blocks, cut_lines
-from trueup.datasets.times import parse_times, promote
+from trueup.datasets.times import as_declared, promote
 from trueup.errors import DataError
 
 _SURROGATES = re.compile("[\udc80-\udcff]")
@@ -65,13 +65,6 @@ class JsonUnit:
                 }
                 if rows:
                     yield _batch(leaves, len(rows))
-
-
-def as_declared(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Strings of a column that was found to hold only times, as times."""
-    if pa.types.is_timestamp(kind) and pa.types.is_string(array.type):
-        return parse_times(array)[0]
-    return array
 
 
 def _batch(leaves: dict[str, pa.Array], rows: int) -> pa.RecordBatch:

@@ -33,10 +33,11 @@ class ParquetUnit:
         with ExitStack() as stack, _mishaps(self.file):
             reader = pq.ParquetFile(pyarrow_file(self.file, stack))
             fields = reader.schema_arrow
+            tops = dict(zip(fields.names, top_names(fields.names)[0], strict=True))
             columns = [
                 field.name
-                for field, top in zip(fields, top_names(fields.names)[0], strict=True)
-                if any(name in wanted for name, _ in leaf_fields(top, field.type))
+                for field in fields
+                if any(name in wanted for name, _ in leaf_fields(tops[field.name], field.type))
             ]
             share = self.weight * max(len(columns), 1) // max(len(fields), 1)
             per_row = max(1, share // max(self.rows, 1))
@@ -44,7 +45,8 @@ class ParquetUnit:
             for batch in reader.iter_batches(
                 size, row_groups=[self.group], columns=columns, use_threads=False
             ):
-                yield flatten(batch)
+                names = [tops[name] for name in batch.schema.names]
+                yield flatten(pa.RecordBatch.from_arrays(batch.columns, names=names))
 
 
 def scan_parquet(file: File) -> Scan:

@@ -189,7 +189,18 @@ def _unify_scans(
                 named = conflicts.setdefault(column, [plain_name(before)])
                 if plain_name(kind) not in named:
                     named.append(plain_name(kind))
-    return types, conflicts
+    return _without_hollow(types), conflicts
+
+
+def _without_hollow(types: dict[str, pa.DataType]) -> dict[str, pa.DataType]:
+    """``types`` without a nested column's own name, which a part has where all its structures
+    are missing: its leaves, known from other parts, say the same."""
+    inner = {name[:place] for name in types for place, sign in enumerate(name) if sign in ".["}
+    return {
+        name: kind
+        for name, kind in types.items()
+        if name not in inner or kind not in (pa.null(), pa.list_(pa.null()))
+    }
 
 
 def plain_name(kind: pa.DataType) -> str:

@@ -17,10 +17,9 @@ import pyarrow.compute as pc
 
 from trueup.datasets.columns import coerce, list_of, unify
 from trueup.datasets.example_proto import example_class
-from trueup.datasets.json_lines import as_declared
 from trueup.datasets.parts import Scan, plain_name
 from trueup.datasets.sources import File
-from trueup.datasets.times import promote
+from trueup.datasets.times import as_declared, promote
 from trueup.errors import DataError
 from trueup.frames.format import (
     FOOTER_BYTES,

@@ -67,3 +67,10 @@ def promote(texts: pa.Array) -> pa.Array:
         return texts
     times, failed = parse_times(texts)
     return texts if failed else times
+
+
+def as_declared(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Strings of a column that was found to hold only times, as times."""
+    if pa.types.is_timestamp(kind) and pa.types.is_string(array.type):
+        return parse_times(array)[0]
+    return array

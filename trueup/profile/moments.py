@@ -8,7 +8,7 @@ arbitrary-order statistical moments", SAND2008-6212.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,7 +18,9 @@ class Moments:
     """Count, mean, central sums of powers 2 to 4, minimum and maximum of finite values.
 
     :param n: number of values, ``>= 0``; with 0 the mean is 0 and min/max are inf/-inf.
-    :param m2, m3, m4: ``sum((x - mean) ** k)``.
+    :param m2, m3, m4: ``sum((x - mean) ** k)``; inf (m3: or NaN) where that is beyond float64.
+    :param mean_tail: what rounding cut off ``mean``; it keeps merging exact where the mean is many
+        orders of magnitude above the deviation (1e9 ± 1, as times and meter readings are).
 
     >>> whole = Moments.of(np.arange(10.0))
     >>> merged = Moments.of(np.arange(4.0)).merge(Moments.of(np.arange(4.0, 10.0)))
@@ -33,6 +35,7 @@ class Moments:
     m4: float = 0.0
     minimum: float = math.inf
     maximum: float = -math.inf
+    mean_tail: float = 0.0
 
     @classmethod
     def of(cls, values: np.ndarray) -> Moments:
@@ -44,16 +47,54 @@ class Moments:
         low, high = float(x.min()), float(x.max())
         if low == high:
             return cls(n, low, 0.0, 0.0, 0.0, low, high)
-        mean = float(x.mean())
-        d = x - mean
-        shift = float(d.mean())  # what rounding left in the first mean
-        d -= shift
-        d2 = d * d
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = _mean(x)
+            d = x - mean
+            shift = _mean(d)  # what rounding left in the first mean
+            d -= shift
+            d2 = d * d
             return cls(
-                n, mean + shift, float(d2.sum()), float(np.dot(d2, d)), float(np.dot(d2, d2)),
-                low, high,
-            )  # fmt: skip
+                n, mean, float(d2.sum()), float(np.einsum("i,i->", d2, d)),
+                float(np.einsum("i,i->", d2, d2)), low, high,
+            ).shifted(shift)  # fmt: skip
+
+    @classmethod
+    def weighted(cls, values: np.ndarray, weights: np.ndarray) -> Moments:
+        """Moments of distinct finite ``values``, each of which occurs ``weights`` (> 0) times.
+
+        >>> Moments.weighted(np.array([1.0, 4.0]), np.array([2, 1])).mean
+        2.0
+        """
+        n = int(weights.sum())
+        if not n:
+            return cls()
+        x, w = np.asarray(values, np.float64), np.asarray(weights, np.float64)
+        low, high = float(x.min()), float(x.max())
+        if low == high:
+            return cls(n, low, 0.0, 0.0, 0.0, low, high)
+        share = w / n
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = float((x * share).sum())
+            d = x - mean
+            shift = float((d * share).sum())
+            d -= shift
+            wd2 = w * d * d
+            return cls(
+                n, mean, float(wd2.sum()), float((wd2 * d).sum()),
+                float((wd2 * d * d).sum()), low, high,
+            ).shifted(shift)  # fmt: skip
+
+    @classmethod
+    def constant(cls, value: float, n: int) -> Moments:
+        """Moments of ``n`` values that all equal ``value``."""
+        return cls(n, value, 0.0, 0.0, 0.0, value, value) if n else cls()
+
+    def shifted(self, shift: float) -> Moments:
+        """The same with ``shift`` added to the mean, to twice the precision of a float64."""
+        mean = self.mean + shift
+        part = mean - self.mean  # two-sum (Knuth, TAOCP 4.2.2): what the addition rounded off
+        tail = (self.mean - (mean - part)) + (shift - part) + self.mean_tail
+        return replace(self, mean=mean, mean_tail=tail if math.isfinite(tail) else 0.0)
 
     def merge(self, other: Moments) -> Moments:
         """Moments of both sets together (Pébay 2008, eq. 2.1 with p = 2, 3, 4)."""
@@ -63,24 +104,25 @@ class Moments:
             return self
         a, b = self, other
         n = a.n + b.n
-        delta = b.mean - a.mean
+        delta = (b.mean - a.mean) + (b.mean_tail - a.mean_tail)
+        delta2 = delta * delta  # not ``**``, which raises where a product becomes inf
         share_a, share_b = a.n / n, b.n / n
-        m2 = a.m2 + b.m2 + delta**2 * a.n * share_b
+        m2 = a.m2 + b.m2 + delta2 * a.n * share_b
         m3 = (
             a.m3 + b.m3
-            + delta**3 * a.n * share_b * (share_a - share_b)
+            + delta2 * delta * a.n * share_b * (share_a - share_b)
             + 3 * delta * (share_a * b.m2 - share_b * a.m2)
         )  # fmt: skip
         m4 = (
             a.m4 + b.m4
-            + delta**4 * a.n * share_b * (share_a**2 - share_a * share_b + share_b**2)
-            + 6 * delta**2 * (share_a**2 * b.m2 + share_b**2 * a.m2)
+            + delta2 * delta2 * a.n * share_b * (share_a**2 - share_a * share_b + share_b**2)
+            + 6 * delta2 * (share_a**2 * b.m2 + share_b**2 * a.m2)
             + 4 * delta * (share_a * b.m3 - share_b * a.m3)
         )  # fmt: skip
         return Moments(
-            n, a.mean + delta * share_b, m2, m3, m4,
-            min(a.minimum, b.minimum), max(a.maximum, b.maximum),
-        )  # fmt: skip
+            n, a.mean, m2, m3, m4,
+            min(a.minimum, b.minimum), max(a.maximum, b.maximum), a.mean_tail,
+        ).shifted(delta * share_b)  # fmt: skip
 
     @property
     def variance(self) -> float:
@@ -93,7 +135,13 @@ class Moments:
 
     @property
     def kurtosis(self) -> float:
-        """``m4/n / (m2/n)**2`` (3 for a normal); 3 where the variance is 0."""
+        """``m4/n / (m2/n)**2`` (3 for a normal); 3 where the variance is 0 or beyond float64."""
         if self.n < 2 or self.m2 <= 0.0:
             return 3.0
-        return self.n * self.m4 / self.m2**2
+        ratio = self.n * (self.m4 / self.m2) / self.m2
+        return ratio if math.isfinite(ratio) else 3.0
+
+
+def _mean(x: np.ndarray) -> float:
+    mean = float(x.mean())
+    return mean if math.isfinite(mean) else float((x / x.size).sum())

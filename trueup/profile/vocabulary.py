@@ -1,0 +1,62 @@
+"""The most frequent categories of training, in bounded memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from trueup.profile.category import frequent
+from trueup.profile.edges import MAX_VOCABULARY, CategoryEdges
+from trueup.profile.sketches import FrequentItems
+
+CANDIDATES = 1 << 14
+"""Distinct values that are counted at a time; with no more than these, counts are exact."""
+
+
+class VocabularyCounter:
+    """Counts categories; a Misra-Gries summary once there are too many to count them all.
+
+    What is lost then occurs at most ``n / 16,385`` times, and is no candidate for a vocabulary
+    of 1,024 unless the values are nearly all different.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._error = 0
+
+    def add(self, texts: pa.Array, counts: np.ndarray) -> None:
+        """Count distinct ``texts`` (Arrow strings, shape ``(n,)``), each ``counts`` times."""
+        summary = frequent(texts, counts, CANDIDATES)
+        self._include(summary)
+
+    def merge(self, other: VocabularyCounter) -> VocabularyCounter:
+        merged = VocabularyCounter()
+        merged._counts, merged._error = dict(self._counts), self._error
+        merged._include(FrequentItems(other._counts, other._error))
+        return merged
+
+    def edges(self) -> CategoryEdges | None:
+        """The vocabulary; None where nothing was counted.
+
+        Where values had to be left out, only those that repeat are kept: single ones would stand
+        for nothing but themselves.
+        """
+        if not self._counts and not self._error:
+            return None
+        ordered = sorted(self._counts.items(), key=lambda item: (-item[1], item[0]))
+        complete = not self._error and len(ordered) <= MAX_VOCABULARY
+        if not complete:
+            ordered = [(text, n) for text, n in ordered if n > 1]
+        return CategoryEdges(tuple(text for text, _ in ordered[:MAX_VOCABULARY]), complete)
+
+    def _include(self, summary: FrequentItems) -> None:
+        counts = self._counts
+        for text, n in summary.items.items():
+            counts[text] = counts.get(text, 0) + n
+        self._error += summary.error
+        if len(counts) > 2 * CANDIDATES:
+            self._shrink()
+
+    def _shrink(self) -> None:
+        reduced = FrequentItems.of(self._counts, self._error, CANDIDATES)
+        self._counts, self._error = dict(reduced.items), reduced.error

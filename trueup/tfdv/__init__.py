@@ -1,0 +1,8 @@
+"""Interchange with TensorFlow Data Validation and TFX (docs/tfdv.md).
+
+``statistics`` writes a profile as TFDV's statistics proto and reads one as a baseline, ``schema``
+does the same for an InputSpec, ``distances`` computes the numbers that TFDV also defines on the
+same protos, and ``validation`` has TFDV itself infer a schema or find anomalies in a child
+process. Only the protos (package ``tensorflow-metadata``) are imported into this process;
+TensorFlow, Beam and TFDV never are.
+"""

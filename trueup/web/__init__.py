@@ -1,0 +1,1 @@
+"""What people see of a report: one HTML page, a terminal summary, a notebook frame."""
