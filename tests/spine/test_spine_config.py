@@ -14,8 +14,18 @@ from trueup.config.lines import lines_of_keys
 from trueup.config.load import load
 from trueup.config.settings import Settings
 from trueup.config.template import template
+from trueup.config.variables import DomainSettings, MissingSettings, VariableSettings
+from trueup.datasets.spec_toml import apply_overrides
 from trueup.errors import ConfigError
-from trueup.records.input_spec import CategoricalDomain, NumericDomain, Role
+from trueup.records.input_spec import (
+    CategoricalDomain,
+    InputSpec,
+    Kind,
+    Missing,
+    NumericDomain,
+    Role,
+    Variable,
+)
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -35,11 +45,10 @@ mean = 0.3
 [models.flights.variables.dep_time]
 role = "ignored"
 reason = "leaks"
-low = 0
-high = 2400
-missing = [-999, "NA"]
+domain = { low = 0, high = 2400 }
+missing.sentinels = [-999, "NA"]
 [models.flights.variables.carrier]
-values = ["AA", "UA"]
+domain.values = ["AA", "UA"]
 """
 
 
@@ -79,11 +88,37 @@ def test_what_a_file_says_holds(file: Path) -> None:
     assert settings.compare.alpha == 0.01
     assert settings.compare.thresholds("fare $").mean == 0.3
     assert settings.compare.thresholds("fare $").psi == 0.1
-    variables = settings.models["flights"].variables
-    assert variables["dep_time"].role is Role.IGNORED
-    assert variables["dep_time"].domain == NumericDomain(low=0, high=2400)
-    assert variables["dep_time"].missing == (-999.0, "NA")
-    assert variables["carrier"].domain == CategoricalDomain(values=("AA", "UA"))
+    assert settings.models["flights"].overrides() == {
+        "dep_time": {
+            "role": "ignored",
+            "reason": "leaks",
+            "domain": {"low": 0.0, "high": 2400.0},
+            "missing": {"sentinels": [-999.0, "NA"]},
+        },
+        "carrier": {"domain": {"values": ["AA", "UA"]}},
+    }
+
+
+def test_corrections_change_an_input_spec(file: Path) -> None:
+    file.write_text(FULL)
+    inferred = InputSpec(
+        variables=(
+            Variable(name="dep_time", dtype="int64", kind=Kind.NUMERIC),
+            Variable(name="carrier", dtype="string", kind=Kind.CATEGORICAL),
+        )
+    )
+    corrected = apply_overrides(inferred, load(file, environment={}).models["flights"].overrides())
+    assert corrected["dep_time"].role is Role.IGNORED
+    assert corrected["dep_time"].domain == NumericDomain(low=0, high=2400)
+    assert corrected["dep_time"].missing == Missing(sentinels=(-999.0, "NA"))
+    assert corrected["carrier"].domain == CategoricalDomain(values=("AA", "UA"))
+
+
+def test_all_of_a_variable_can_be_corrected() -> None:
+    assert set(VariableSettings.model_fields) == set(Variable.model_fields) - {"name"}
+    assert set(MissingSettings.model_fields) == set(Missing.model_fields)
+    domains = {*NumericDomain.model_fields, *CategoricalDomain.model_fields}
+    assert set(DomainSettings.model_fields) == domains
 
 
 def test_urls_and_absolute_paths_stay(file: Path) -> None:
@@ -104,7 +139,7 @@ def test_the_environment_overrides(file: Path) -> None:
             "TRUEUP_STORE__URL": "postgresql://me:secret@db/x",
             "TRUEUP_COMPARE__MIN_ROWS": "50",
             "TRUEUP_COMPARE__features__Fare__MEAN": "0.7",
-            "TRUEUP_MODELS__flights__VARIABLES__carrier__VALUES": '["B6"]',
+            "TRUEUP_MODELS__flights__VARIABLES__carrier__DOMAIN__VALUES": '["B6"]',
             "TRUEUP_BLOB_ROOT": "",
             "TRUEUP_DEBUG": "1",
             "PATH": "/bin",
@@ -114,7 +149,7 @@ def test_the_environment_overrides(file: Path) -> None:
     assert settings.compare.min_rows == 50
     assert settings.compare.alpha == 0.01
     assert settings.compare.thresholds("Fare").mean == 0.7
-    assert settings.models["flights"].variables["carrier"].values == ("B6",)
+    assert settings.models["flights"].overrides()["carrier"] == {"domain": {"values": ["B6"]}}
     assert "secret" not in repr(settings)
     assert "secret" not in settings.model_dump_json()
 
@@ -138,8 +173,12 @@ def test_the_environment_overrides(file: Path) -> None:
             "FILE line 3: models.m.variables.\"a b\".kind = 'number' is wrong: input should be",
         ),
         (
-            "[models.m.variables.x]\nlow = 3\nhigh = 2",
-            "FILE line 1: models.m.variables.x = {'low': 3, 'high': 2} is wrong: low 3.0 is above",
+            "[models.m.variables.x]\ndomain = { low = 3, high = 2 }",
+            "FILE line 2: models.m.variables.x.domain = {'low': 3, 'high': 2} is wrong: low 3.0 is",
+        ),
+        (
+            "[models.m.variables.x]\nmissing.sentinel = 3",
+            "FILE line 2: models.m.variables.x.missing.sentinel is no setting; did you mean",
         ),
         ("a = \n", "FILE line 1, column 5 is no TOML: Invalid value"),
         ("[compare]\nalpha 0.1", "FILE line 2, column 7 is no TOML: Expected '='"),
@@ -173,7 +212,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         ("TRUEUP_STORE__URL__X", "x", "TRUEUP_STORE__URL__X is no setting"),
         ("TRUEUP_COMPARE__ALPHA", "x", "environment variable TRUEUP_COMPARE__ALPHA: compare.alpha"),
         ("TRUEUP_COMPARE", "3", "environment variable TRUEUP_COMPARE: compare = 3 is wrong"),
-        ("TRUEUP_MODELS__x__VARIABLES__y__VALUES", "{", "_VALUES: models.x.variables.y.values"),
+        ("TRUEUP_MODELS__x__VARIABLES__y__SHAPE", "{", "_SHAPE: models.x.variables.y.shape"),
     ],
 )
 def test_a_wrong_variable_is_named(file: Path, name: str, value: str, says: str) -> None:
@@ -280,7 +319,7 @@ def test_the_template_uncommented_is_valid_and_shows_the_defaults() -> None:
     data = tomllib.loads("\n".join(lines))
     shown = Settings.model_validate(data)
     assert set(shown.models) == {"flights"}
-    assert shown.models["flights"].variables["dep_time"].role is Role.IGNORED
+    assert shown.models["flights"].variables["dep_time"].role is Role.FEATURE
     assert set(shown.compare.features) == {"fare"}
     compare = shown.compare.model_copy(update={"features": {}})
     assert shown.model_copy(update={"models": {}, "compare": compare}) == Settings()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, StringConstraints, field_validator, model_validator
+from pydantic import Field, SecretStr, StringConstraints, field_validator
 
 from trueup.config.compare import CompareSettings
 from trueup.config.section import Section
-from trueup.records.input_spec import CategoricalDomain, Kind, NumericDomain, Role
+from trueup.config.variables import VariableSettings
 
 #: Model names are part of URLs and of paths in the blob root.
 ModelName = Annotated[
@@ -40,61 +40,16 @@ class StoreSettings(Section):
         return url
 
 
-class VariableSettings(Section):
-    """``[models.X.variables.NAME]``: corrects what was inferred of one raw variable."""
-
-    role: Role | None = Field(
-        None, description="feature, id, time, label or ignored", examples=["ignored"]
-    )
-    reason: str | None = Field(
-        None, description="why it has this role; shown to users", examples=["leaks the outcome"]
-    )
-    kind: Kind | None = Field(
-        None, description="numeric, categorical, text or time", examples=["categorical"]
-    )
-    unit: str | None = Field(
-        None, description="shown with every number of this variable", examples=["min"]
-    )
-    optional: bool | None = Field(
-        None, description="whether requests may leave it out", examples=[True]
-    )
-    low: float | None = Field(
-        None, description="values below this are out of range", examples=[0.0]
-    )
-    high: float | None = Field(
-        None, description="values above this are out of range", examples=[2400.0]
-    )
-    values: tuple[str, ...] | None = Field(
-        None, description="the only values that may occur (in place of low and high)"
-    )
-    missing: tuple[float | str, ...] | None = Field(
-        None, description="values that mean missing", examples=[[-999.0, "NA"]]
-    )
-
-    @model_validator(mode="after")
-    def _one_domain(self) -> VariableSettings:
-        if self.values is not None and not (self.low is None and self.high is None):
-            raise ValueError("give either values, or low and high")
-        if self.low is not None and self.high is not None and self.low > self.high:
-            raise ValueError(f"low {self.low} is above high {self.high}")
-        return self
-
-    @property
-    def domain(self) -> NumericDomain | CategoricalDomain | None:
-        """The declared domain, if any."""
-        if self.values is not None:
-            return CategoricalDomain(values=self.values)
-        if self.low is None and self.high is None:
-            return None
-        return NumericDomain(low=self.low, high=self.high)
-
-
 class ModelSettings(Section):
     """``[models.X]``: one model."""
 
     variables: dict[str, VariableSettings] = Field(
         default_factory=dict, description="corrections per raw variable", examples=["dep_time"]
     )
+
+    def overrides(self) -> dict[str, dict[str, Any]]:
+        """What is corrected, by variable: the mapping that changes an InputSpec."""
+        return {name: variable.overrides() for name, variable in self.variables.items()}
 
 
 class Settings(Section):
