@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from trueup.records.report import CauseKind, Finding, Level, Quantity, Verdict
 
-MAX_REASONS = 6
+MAX_REASONS = 8
 """Reasons that are given with the verdict; the findings have all of them."""
 
 HARMLESS = frozenset({CauseKind.COLUMN_NEW})

@@ -11,12 +11,16 @@ from scipy import special
 
 from trueup.monitor.intervals import normal_quantile
 from trueup.monitor.measured import Limits, Measured
+from trueup.monitor.quantities.moments import outside_share
 from trueup.monitor.words import number
 from trueup.profile.states import CoMoments, Profile
 from trueup.records.report import Quantity
 
 NEARLY_ONE = 0.999999
 """Correlations are held within ±this, so that Fisher's transform stays finite."""
+
+CENSORED = 0.05
+"""A feature with more of its serving values beyond training's range is not correlated."""
 
 
 def correlations(state: CoMoments) -> np.ndarray:
@@ -74,6 +78,9 @@ def compare_pairs(training: Profile, serving: Profile, min_rows: int) -> PairTes
         return None
     before, after = correlations(old), correlations(new)
     enough = (old.n >= max(min_rows, 8)) & (new.n >= max(min_rows, 8))
+    # Co-moments are of clipped values: of a feature that left training's range they say nothing.
+    inside = np.array([_inside(serving, name) for name in names])
+    enough &= inside[:, None] & inside[None, :]
     before = np.where(enough, before, np.nan)
     after = np.where(enough, after, np.nan)
     kurtosis = np.array([_kurtosis(training, serving, name) for name in names])
@@ -136,6 +143,11 @@ def _limits_of_difference(before: float, after: float, half: float) -> tuple[flo
 
 def _held(value: float) -> float:
     return min(max(value, -NEARLY_ONE), NEARLY_ONE)
+
+
+def _inside(serving: Profile, name: str) -> bool:
+    state = serving.features[name].numeric
+    return state is not None and outside_share(state) <= CENSORED
 
 
 def _kurtosis(training: Profile, serving: Profile, name: str) -> float:

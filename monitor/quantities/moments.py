@@ -18,6 +18,13 @@ TWO_VALUES = 1e-9
 """Pearson's inequality κ ≥ skewness² + 1 is an equality for two values alone; nearer than this,
 the variance is a function of the mean and is not asked for again."""
 
+BULK, MOST = 0.01, 0.5
+"""Shares of serving beyond training's range: from the first on they count as they are if neither
+side has outliers that would rule its moments (kurtosis up to ``TAME_KURTOSIS``), from the second
+on in any case, because the clipped values would be nearly constant."""
+
+TAME_KURTOSIS = 30.0
+
 CLIPPED = 0.05
 """Clipped means are shown as such where they differ from the raw ones by more than this many
 standard deviations; else the raw mean is shown, which is the one a user can check."""
@@ -46,10 +53,23 @@ def lengths(pair: FeaturePair, limits: Limits) -> list[Measured]:
     ]
 
 
+def outside_share(state: NumericState) -> float:
+    """Share of the values that lie beyond training's range."""
+    return float(state.counts[0] + state.counts[-1]) / state.n if state.n else 0.0
+
+
 def counted(before: NumericState, after: NumericState) -> tuple[Moments, Moments]:
-    """The moments that are compared: of the clipped values, or of the raw ones where clipping
-    leaves training without any variance (values that are rarer than one in a thousand)."""
+    """The moments that are compared: of the clipped values, as a rule.
+
+    The raw ones where clipping would hide what happened: where it leaves training without any
+    variance (values rarer than one in a thousand), and where so much of serving lies beyond
+    training's range that these are no outliers (see ``BULK``, ``MOST``).
+    """
     if before.clipped.m2 <= 0.0 < before.raw.m2:
+        return before.raw, after.raw
+    beyond = outside_share(after)
+    tame = max(before.raw.kurtosis, after.raw.kurtosis) <= TAME_KURTOSIS
+    if beyond > MOST or (beyond > BULK and tame):
         return before.raw, after.raw
     return before.clipped, after.clipped
 
