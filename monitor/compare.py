@@ -21,7 +21,7 @@ from trueup.monitor.summary import categories, histogram, side_summary
 from trueup.monitor.verdict import verdict_of
 from trueup.monitor.windows import Spread, spread_over_windows
 from trueup.profile.edges import FeatureEdges
-from trueup.profile.states import Profile
+from trueup.profile.states import FeatureState, Profile
 from trueup.records.input_spec import Role, Variable
 from trueup.records.report import (
     Cause,
@@ -149,12 +149,19 @@ def _feature(pair: FeaturePair, limits: Limits) -> list[Measured]:
         return [one for quantity in TIME_QUANTITIES for one in quantity(pair, limits)]
     found = presence.changed_type(pair, least)
     found += [one for quantity in QUANTITIES for one in quantity(pair, limits)]
-    values0, values = pair.training.present, pair.serving.present
+    values0, values = _values(pair.training), _values(pair.serving)
     if not values0:
         found.append(presence.empty(pair))
     elif min(values0, values) < least:
         found.append(presence.too_few(pair.name, Quantity.SHARES, values0, values, least))
     return found
+
+
+def _values(state: FeatureState) -> int:
+    """Values that could be read, also those that are not of the declared type."""
+    if state.numeric is not None:
+        return max(state.present, state.numeric.n)
+    return max(state.present, state.categories.n if state.categories is not None else 0)
 
 
 def _level(
@@ -163,19 +170,20 @@ def _level(
     """Levels after the adjustment over all quantities, and causes of what is an alert."""
     p_adjusted = adjusted([one.p_value for one in measured])
     free = [level_of(one, p, settings.alpha) for one, p in zip(measured, p_adjusted, strict=True)]
-    alerts: dict[str, set[Quantity]] = {}
+    moved: dict[Level, dict[str, set[Quantity]]] = {level: {} for level in Level}
     for one, level in zip(measured, free, strict=True):
-        if level is Level.ALERT:
-            alerts.setdefault(one.feature, set()).add(one.quantity)
+        moved[level].setdefault(one.feature, set()).add(one.quantity)
+    alerts, watched = moved[Level.ALERT], moved[Level.WATCH]
     diagnosed = {
-        name: diagnose(pairs[name], quantities)
-        for name, quantities in alerts.items() if name in pairs
-    }  # fmt: skip
+        name: diagnose(pairs[name], alerts.get(name, ()), watched.get(name, ()))
+        for name in sorted({*alerts, *watched})
+        if name in pairs
+    }
     result = []
     for one, p, level in zip(measured, p_adjusted, free, strict=True):
         cause = _schema_cause(one, level)
         diagnosis = diagnosed.get(one.feature, {}).get(one.quantity)
-        if cause is None and diagnosis is not None and level is Level.ALERT:
+        if cause is None and diagnosis is not None and level is not Level.OK:
             cause = diagnosis.cause
         if cause is None:
             level = lower(level, one.ceiling)

@@ -9,6 +9,7 @@ from scipy import special
 from trueup.monitor.evidence import log_variance_error, pooled_kurtosis
 from trueup.monitor.measured import FeaturePair, Limits
 from trueup.monitor.quantities.moments import counted, scale_of
+from trueup.records.input_spec import Kind
 
 POWER = 0.8
 """Probability with which a change of the stated size is found (Cohen 1988's convention)."""
@@ -33,7 +34,7 @@ def minimum_detectable(
     rate = max(before.missing / before.rows, 0.5 / before.rows)
     rate_error = math.sqrt(rate * (1 - rate) * (1 / before.rows + 1 / after.rows))
     result["missing (points)"] = 100 * min(1.0, factor * rate_error)
-    if before.numeric is None or after.numeric is None:
+    if before.numeric is None or after.numeric is None or pair.variable.kind is Kind.TIME:
         return result
     old, new = counted(before.numeric, after.numeric)
     if min(old.n, new.n) < limits.min_rows or old.m2 <= 0.0:

@@ -11,19 +11,26 @@ from trueup.records.report import Cause, Level, Quantity
 H_UNIT = 0.1
 """h that ranks as high as a mean at its default threshold of 0.1 sd."""
 
+FALLEN_VARIANCE = 0.5
+
 
 def normalised(measured: Measured) -> float:
     """The effect in units of its threshold, so that different quantities can be ordered.
 
     PSI grows with the square of a shift (it is δ² for a normal mean that moved by δ), so its
     square root is taken. A rate counts by Cohen's h, which is in units of sd as mean differences
-    are, where that is less than its points. Facts of the schema come first of their level.
+    are, where that is less than its points. A variance counts by the change of the standard
+    deviation in units of training's, a fallen one by half of that: values that draw together stay
+    where training has them. Facts of the schema come first of their level.
     """
     if measured.fixed is not None:
         return math.inf
     ratio = abs(measured.effect) / measured.threshold if measured.threshold else 0.0
     if measured.quantity is Quantity.SHARES:
         return math.sqrt(ratio)
+    if measured.quantity is Quantity.VARIANCE and measured.threshold:
+        spread = abs(math.expm1(measured.effect / 2)) / math.expm1(measured.threshold / 2)
+        return spread if measured.effect > 0 else FALLEN_VARIANCE * spread
     if measured.unit == "points" and measured.training is not None and measured.serving is not None:
         return min(ratio, cohen_h(measured.serving / 100, measured.training / 100) / H_UNIT)
     return ratio

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from trueup.monitor.causes.diagnosis import Diagnosis
+from trueup.monitor.causes.diagnosis import TYPES, VALUES, Diagnosis
 from trueup.monitor.measured import FeaturePair
 from trueup.monitor.words import number, percent
 from trueup.records.report import Cause, CauseKind, Quantity
@@ -55,11 +55,8 @@ def default_fill(pair: FeaturePair) -> Diagnosis | None:
             remedy=f"send {pair.name} as missing again, as in training",
             parameters={"value": shown, "points": 100 * jump},
         ),
-        frozenset(
-            {Quantity.MISSING, Quantity.MEAN, Quantity.VARIANCE, Quantity.SHARES,
-             Quantity.OUT_OF_RANGE, Quantity.UNSEEN, Quantity.LENGTH, Quantity.CORRELATION}
-        ),
-    )  # fmt: skip
+        VALUES | TYPES | {Quantity.MISSING},
+    )
 
 
 def _candidates(pair: FeaturePair) -> Iterator[tuple[str, float, float, float]]:

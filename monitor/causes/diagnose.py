@@ -16,24 +16,34 @@ from trueup.monitor.measured import FeaturePair
 from trueup.records.report import Quantity
 
 DIAGNOSES = (
-    type_changed, stuck, default_fill, unit, time_shift, letter_case, truncation, missing_jump,
-)  # fmt: skip
+    stuck,
+    default_fill,
+    unit,
+    time_shift,
+    letter_case,
+    truncation,
+    type_changed,
+    missing_jump,
+)
+EXACT = frozenset({default_fill, letter_case, truncation, type_changed})
+"""Diagnoses that rest on values that agree one by one; they hold below the threshold, too."""
 
 
-def diagnose(pair: FeaturePair, alerts: Collection[Quantity]) -> dict[Quantity, Diagnosis]:
-    """The cause of each alert of a feature that has one: the first that explains it.
+def diagnose(
+    pair: FeaturePair, alerts: Collection[Quantity], watched: Collection[Quantity] = ()
+) -> dict[Quantity, Diagnosis]:
+    """The cause of each finding of a feature that has one: the first that explains it.
 
-    :param alerts: the quantities whose effect is past its threshold. Nothing is diagnosed that
-        is not an alert.
+    :param alerts: the quantities whose effect is surely past its threshold.
+    :param watched: those that moved, but by less; only exact diagnoses are tried on them.
     """
     found: dict[Quantity, Diagnosis] = {}
-    if not alerts:
-        return found
     for diagnosis in DIAGNOSES:
-        open_alerts = set(alerts) - set(found)
-        if not open_alerts:
-            break
+        candidates = {*alerts, *watched} if diagnosis in EXACT else set(alerts)
+        candidates -= set(found)
+        if not candidates:
+            continue
         result = diagnosis(pair)
         if result is not None:
-            found.update(dict.fromkeys(open_alerts & result.explains, result))
+            found.update({quantity: result for quantity in candidates & result.explains})
     return found

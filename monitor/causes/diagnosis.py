@@ -20,3 +20,6 @@ VALUES = frozenset(
      Quantity.LENGTH, Quantity.CORRELATION}
 )  # fmt: skip
 """The quantities of the values that are there."""
+
+TYPES = frozenset({Quantity.TYPE, Quantity.TYPE_ERROR})
+"""A conversion or a fill with the mean makes fractions of integers: it explains those too."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from trueup.monitor.causes.diagnosis import VALUES, Diagnosis
+from trueup.monitor.causes.diagnosis import TYPES, VALUES, Diagnosis
 from trueup.monitor.measured import FeaturePair
-from trueup.monitor.words import number, percent, with_unit
+from trueup.monitor.words import percent, with_unit
 from trueup.records.report import Cause, CauseKind
 
 STUCK_SHARE = 0.99
@@ -38,7 +38,7 @@ def stuck(pair: FeaturePair) -> Diagnosis | None:
             "repeats its last value",
             parameters={"value": shown, "share": share, "training_share": share0},
         ),
-        VALUES,
+        VALUES | TYPES,
     )
 
 
@@ -77,11 +77,3 @@ def _category_top(pair: FeaturePair) -> tuple[str, float, float, int] | None:
     if value in edges.values:
         share0 = float(before.counts[edges.values.index(value)]) / before.n
     return f'"{value}"', counts[value] / after.n, share0, after.n
-
-
-def describe(value: float) -> str:
-    """
-    >>> describe(3.0)
-    '3'
-    """
-    return number(value)

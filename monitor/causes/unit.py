@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trueup.monitor.causes.diagnosis import VALUES, Diagnosis
+from trueup.monitor.causes.diagnosis import TYPES, VALUES, Diagnosis
 from trueup.monitor.measured import FeaturePair
 from trueup.monitor.words import number
 from trueup.profile.edges import NumericEdges
@@ -206,5 +206,5 @@ def _diagnosis(
                 "conversion": conversion.name, "unexplained": residual,
             },
         ),
-        VALUES,
+        VALUES | TYPES,
     )  # fmt: skip

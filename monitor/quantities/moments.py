@@ -105,10 +105,11 @@ def _mean(
     unit = pair.variable.unit if unit is None else unit
     of = f"mean {'length ' if unit in ('characters', 'elements') else ''}of {pair.name}"
     shown0, shown, of = _shown(before, after, old, new, scale, of)
-    size = f"{effect:+.2g} sd"
+    varies = old.m2 > 0.0 or new.m2 > 0.0
+    size = f"{effect:+.2g} sd" if varies else f"{effect:+.0%}"
     return [
         Measured(
-            pair.name, Quantity.MEAN, effect, "standardized mean difference", "sd",
+            pair.name, Quantity.MEAN, effect, "standardized mean difference", "sd" if varies else "",
             old.n, new.n, "Welch t",
             moved(of, with_unit(shown0, unit), with_unit(shown, unit), shift, size),
             p_value=float(test.p_value),

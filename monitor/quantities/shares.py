@@ -46,6 +46,8 @@ def distances(pair: FeaturePair) -> dict[str, float]:
     """All distances of a feature that are effects only: JSD, W₁/σ₀, KS, L∞, PSI."""
     before, after = pair.training, pair.serving
     result: dict[str, float] = {}
+    if pair.variable.kind is Kind.TIME:
+        return result
     if before.numeric is not None and after.numeric is not None and pair.edges.numeric is not None:
         q, p = after.numeric.counts, before.numeric.counts
         if not q.sum() or not p.sum():

@@ -66,7 +66,9 @@ def _edges(variable, column):
         values = tuple(value for value, _ in ranked[:VOCABULARY])
         return FeatureEdges(categories=CategoryEdges(values, len(ranked) <= VOCABULARY))
     if variable.kind is Kind.TEXT:
-        return FeatureEdges(lengths=numeric_edges(np.array([len(s) for s in _strings(column)], float)))
+        return FeatureEdges(
+            lengths=numeric_edges(np.array([len(s) for s in _strings(column)], float))
+        )
     values = np.asarray(column, float)
     return FeatureEdges(numeric=numeric_edges(values[np.isfinite(values)]))
 
@@ -96,9 +98,7 @@ def _state(variable, edges, column, rows):
             sum(not c.isascii() for c in joined),
         ]
         text = TextState(sum(not s for s in strings), np.array(classes))
-        return FeatureState(
-            rows=rows, missing=rows - len(strings), lengths=lengths, text=text
-        )
+        return FeatureState(rows=rows, missing=rows - len(strings), lengths=lengths, text=text)
     values = np.asarray(column, float)
     missing, infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
     finite = values[np.isfinite(values)]

@@ -33,9 +33,7 @@ def numeric_summary(
 ) -> FeatureSummary:  # fmt: skip
     random = np.random.default_rng(seed)
     training, serving = random.normal(before, sd, 4000), random.normal(after, sd, 1500)
-    edges = np.linspace(
-        min(training.min(), serving.min()), max(training.max(), serving.max()), 61
-    )
+    edges = np.linspace(min(training.min(), serving.min()), max(training.max(), serving.max()), 61)
     sides = [
         SideSummary(
             rows=len(values), missing=len(values) // 100, mean=float(values.mean()),
@@ -93,8 +91,7 @@ def report(
     names: tuple[str, str] = ("training.parquet", "serving.parquet"), notes: tuple[str, ...] = (),
 ) -> Report:  # fmt: skip
     sides = [
-        Side(name=name, rows=rows, columns=len(features))
-        for name, rows in zip(names, (4000, 1500))
+        Side(name=name, rows=rows, columns=len(features)) for name, rows in zip(names, (4000, 1500))
     ]
     return Report(
         check_id="check-1", created_at=NOW, rows=1500, baseline_id="0123456789abcdef",

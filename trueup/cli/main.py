@@ -54,7 +54,6 @@ COMMANDS: dict[str, Entry] = {
     "compare": Entry(
         "trueup.cli.compare:compare", "Compare serving data with training data: drift or fault?"
     ),
-    "profile": Entry("trueup.cli.profile:profile", "Write the statistical profile of a data set."),
     "doctor": Entry(
         "trueup.cli.doctor:doctor", "Check installation, store, disk and clock; say what to mend."
     ),

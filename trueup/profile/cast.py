@@ -178,7 +178,8 @@ def _checked(
     wrong_type: bool,
     variable: Variable,
 ) -> Numbers:
-    """Sort out NaN, sentinels, infinities, and fractions among integers."""
+    """Sort out NaN, sentinels and infinities. Fractions where integers were declared stay values:
+    they are what shows that kilometres came instead of miles."""
     rows = values.size
     missing = 0 if valid is None else rows - int(np.count_nonzero(valid)) - type_errors
     non_finite = 0
@@ -197,9 +198,6 @@ def _checked(
                 missing += not_a_number
             else:
                 non_finite += not_a_number
-        if variable.dtype in INTEGER_DTYPES and variable.kind is Kind.NUMERIC:
-            valid, fractions = _without(valid, np.rint(values) != values)
-            type_errors += fractions
     if valid is not None:
         values = values[valid]
     if wrong_type:

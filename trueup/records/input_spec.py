@@ -128,8 +128,11 @@ class InputSpec(Record):
     @classmethod
     def _unique(cls, variables: tuple[Variable, ...]) -> tuple[Variable, ...]:
         names = [variable.name for variable in variables]
-        twice = sorted({name for name in names if names.count(name) > 1}) if len(
-            set(names)) != len(names) else []
+        twice = (
+            sorted({name for name in names if names.count(name) > 1})
+            if len(set(names)) != len(names)
+            else []
+        )
         if twice:
             raise ValueError(f"variable {twice[0]!r} is declared twice")
         return variables

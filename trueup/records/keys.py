@@ -16,8 +16,9 @@ class WindowKey:
 
     :param start: aware datetime in UTC, a whole multiple of ``length`` since 1970-01-01.
 
-    >>> window = WindowKey.containing(datetime(2013, 7, 1, 5, 30, tzinfo=timezone.utc),
-    ...                               timedelta(hours=1))
+    >>> window = WindowKey.containing(
+    ...     datetime(2013, 7, 1, 5, 30, tzinfo=timezone.utc), timedelta(hours=1)
+    ... )
     >>> str(window)
     '2013-07-01T05:00:00Z/PT3600S'
     """

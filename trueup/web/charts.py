@@ -156,9 +156,7 @@ def _numeric(summary: FeatureSummary, shown: Bars) -> Any:
         mean = numbers.mean if numbers is not None else None
         if mean is not None and shown.edges[0] <= mean <= shown.edges[-1]:
             rule = alt.Chart(alt.Data(values=[{"value": mean}]))
-            layers.append(
-                rule.mark_rule(color=color, strokeDash=dash, strokeWidth=1.2).encode(x=x)
-            )
+            layers.append(rule.mark_rule(color=color, strokeDash=dash, strokeWidth=1.2).encode(x=x))
     return _finish(alt.layer(*layers), HEIGHT)
 
 

@@ -35,15 +35,19 @@ def report_html(
     """
     drawn: Drawn = draw(report, limit=charts)
     style, script = _asset("report.css"), _asset("report.js")
-    return _environment().get_template("report.html").render(
-        page=page(report, drawn),
-        report=report,
-        settings=dict(settings or {}),
-        style=style,
-        script=script,
-        style_hash=_sha256(style),
-        script_hash=_sha256(script),
-        embedded=_packed(report),
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            page=page(report, drawn),
+            report=report,
+            settings=dict(settings or {}),
+            style=style,
+            script=script,
+            style_hash=_sha256(style),
+            script_hash=_sha256(script),
+            embedded=_packed(report),
+        )
     )
 
 

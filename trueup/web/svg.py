@@ -39,8 +39,11 @@ def to_svg(chart: Any, label: str) -> str:
 def cleaned(svg: str, label: str) -> str:
     """``svg`` with known elements and attributes only, themed colours, short numbers.
 
-    >>> cleaned('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9">'
-    ...         '<script>x</script><rect width="3.14159" fill="#0072b2" onclick="x"/></svg>', "A<b")
+    >>> cleaned(
+    ...     '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9">'
+    ...     '<script>x</script><rect width="3.14159" fill="#0072b2" onclick="x"/></svg>',
+    ...     "A<b",
+    ... )
     '<svg viewBox="0 0 9 9" width="9" height="9" fill="none" role="img" aria-label="A&lt;b"><rect width="3.14" class="ft" /></svg>'
     """  # noqa: E501
     root = ElementTree.fromstring(svg)
@@ -99,7 +102,9 @@ def _classes(element: ElementTree.Element) -> str:
 def _draws(tag: str, element: ElementTree.Element) -> bool:
     """Whether anything of it is seen: paths need a colour, text a letter."""
     if tag == "path":
-        return any(element.get(a, "none") not in ("none", "transparent") for a in ("fill", "stroke"))
+        return any(
+            element.get(a, "none") not in ("none", "transparent") for a in ("fill", "stroke")
+        )
     return bool(element.text) if tag == "text" else True
 
 

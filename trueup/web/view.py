@@ -146,9 +146,7 @@ def with_quantity(report: Report, quantity: Quantity) -> tuple[Finding, ...]:
     return tuple(sorted(chosen, key=lambda finding: (-abs(finding.effect), finding.feature)))
 
 
-def _moved(
-    ordered: Sequence[Finding], summaries: dict[str, FeatureSummary]
-) -> tuple[Moved, ...]:
+def _moved(ordered: Sequence[Finding], summaries: dict[str, FeatureSummary]) -> tuple[Moved, ...]:
     by_feature: defaultdict[str, list[Finding]] = defaultdict(list)
     for finding in ordered:
         if finding.level is not Level.OK:

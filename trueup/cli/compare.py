@@ -1,0 +1,70 @@
+"""``trueup compare``: one data set against another, no set-up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trueup.cli.options import ConfigOption, JsonOption
+
+EXIT_CODES = {"ok": 0, "watch": 0, "drift": 3, "fault": 4}
+
+
+def compare(
+    training: Annotated[str, typer.Argument(help="Training data: file, folder, glob or URL.")],
+    serving: Annotated[str, typer.Argument(help="Serving data, likewise.")],
+    json: JsonOption = False,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the report as one HTML page.")
+    ] = None,
+    time: Annotated[str | None, typer.Option(metavar="COLUMN", help="Event time.")] = None,
+    label: Annotated[str | None, typer.Option(metavar="COLUMN", help="True outcome.")] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Leave a column out (repeatable).")
+    ] = None,
+    spec: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="TOML that corrects what columns are.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; chosen by size when not given.")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Compare serving data with training data.
+
+    Exit code 0: nothing moved, or something to watch; 3: drift (retraining helps); 4: fault
+    (something is broken: mend it); 2: the input is wrong.
+    """
+    from trueup.cli.progress import progress_on_stderr
+    from trueup.comparison import compare as compare_data
+    from trueup.config.load import load
+    from trueup.web.terminal import print_report
+
+    settings = load(config).compare
+    with progress_on_stderr("comparing", quiet=json) as progress:
+        result = compare_data(
+            training, serving, time=time, label=label, ignore=ignore or (), spec=spec,
+            settings=settings, workers=workers, progress=progress,
+        )  # fmt: skip
+    if html is not None:
+        _save(result.to_html(), html)
+    if json:
+        typer.echo(result.to_json())
+    else:
+        print_report(result.report)
+        if html is not None:
+            typer.echo(f"The page is in {html}.")
+    raise typer.Exit(EXIT_CODES[result.verdict.value])
+
+
+def _save(page: str, path: Path) -> None:
+    from trueup.errors import BadInputError
+
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise BadInputError(
+            f"cannot write {path}: {error.strerror}", remedy="name a file in a folder that exists"
+        ) from None

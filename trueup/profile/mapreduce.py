@@ -1,0 +1,131 @@
+"""Both passes over a data set's partitions: in this process, or in a pool of processes.
+
+Partitions do not depend on the number of workers, and what they give is merged in their order; so
+the result is the same to the bit for any number of workers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial, reduce
+from typing import TypeVar
+
+import pyarrow as pa
+
+from trueup.errors import ChildTaskError
+from trueup.profile.build import profile_batches
+from trueup.profile.edges import Edges
+from trueup.profile.first_pass import FirstPass, first_pass
+from trueup.profile.states import Profile
+from trueup.records.dataset import Dataset, Partition
+from trueup.records.input_spec import InputSpec
+
+PARTITIONS = 64
+"""Asked of a data set: enough to balance a pool, few enough that merging costs nothing."""
+
+POOL_WEIGHT = 256_000_000
+"""Total weight (bytes, as a rule) from which a pool pays for starting its processes."""
+
+Progress = Callable[[int, int], None]
+"""Called with the weight that is done and the total weight."""
+
+Result = TypeVar("Result")
+
+
+def first_pass_dataset(
+    dataset: Dataset,
+    spec: InputSpec,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Edges:
+    """Frozen edges from all rows of ``dataset`` (training data).
+
+    :param workers: processes; by default one per core for large data, none else.
+    :raises ChildTaskError: when a worker process ended without a result.
+    """
+    parts = dataset.partitions(PARTITIONS)
+    found = _mapped(partial(_first_pass, spec), parts, workers, progress)
+    return reduce(FirstPass.merge, found, FirstPass.empty(spec, len(parts))).edges()
+
+
+def profile_dataset(
+    dataset: Dataset,
+    edges: Edges,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Profile:
+    """Profile of all rows of ``dataset``, counted against ``edges``.
+
+    :param workers: processes; by default one per core for large data, none else.
+    :raises ChildTaskError: when a worker process ended without a result.
+    """
+    parts = dataset.partitions(PARTITIONS)
+    found = _mapped(partial(_profile, edges, dataset.schema), parts, workers, progress)
+    empty = profile_batches((), edges, dataset.schema)
+    return reduce(Profile.merge, found, empty)
+
+
+def _first_pass(spec: InputSpec, numbered: tuple[int, Partition]) -> FirstPass:
+    number, part = numbered
+    return first_pass(part.batches(), spec, number)
+
+
+def _profile(edges: Edges, schema: pa.Schema, numbered: tuple[int, Partition]) -> Profile:
+    return profile_batches(numbered[1].batches(), edges, schema)
+
+
+def _mapped(
+    task: Callable[[tuple[int, Partition]], Result],
+    parts: Sequence[Partition],
+    workers: int | None,
+    progress: Progress | None,
+) -> Iterator[Result]:
+    """``task`` of each part, in order, as they are merged one by one."""
+    total = sum(part.weight for part in parts)
+    if workers is None:
+        workers = (os.cpu_count() or 1) if total >= POOL_WEIGHT else 1
+    numbered = list(enumerate(parts))
+    results = (
+        _in_pool(task, numbered, min(workers, len(parts)))
+        if workers > 1 and len(parts) > 1
+        else map(task, numbered)
+    )
+    done = 0
+    for part, result in zip(parts, results, strict=True):
+        done += part.weight
+        if progress is not None:
+            progress(done, total)
+        yield result
+
+
+def _in_pool(
+    task: Callable[[tuple[int, Partition]], Result],
+    numbered: Sequence[tuple[int, Partition]],
+    workers: int,
+) -> Iterator[Result]:
+    """At most two parts per worker are under way or waiting to be merged: memory is bounded."""
+    from collections import deque
+    from concurrent.futures import Future, ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import get_context
+
+    waiting: deque[Future[Result]] = deque()
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    try:
+        for item in numbered:
+            waiting.append(pool.submit(task, item))
+            if len(waiting) >= 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise ChildTaskError(
+            "a process that read a part of the data ended without a result",
+            remedy="it may have run out of memory: try again with fewer workers",
+            retry=True,
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
