@@ -78,7 +78,7 @@ def category_cells(
     The choice goes by the counts of both sides together, given which a category's training count
     is binomial under the null hypothesis; so it does not bias the comparison.
 
-    >>> cells = category_cells(np.array([50, 43, 7]), np.array([48, 45, 7]), 0, 0, True)
+    >>> cells = category_cells(np.array([50, 41, 5, 4]), np.array([48, 43, 4, 5]), 0, 0, True)
     >>> cells.labels
     (0, 1, -1)
     """

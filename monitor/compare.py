@@ -11,22 +11,20 @@ from trueup.errors import ProfileError
 from trueup.monitor.adjust import adjusted
 from trueup.monitor.causes import schema
 from trueup.monitor.causes.diagnose import diagnose
-from trueup.monitor.detectable import minimum_detectable
-from trueup.monitor.levels import higher, level_of, lower
+from trueup.monitor.levels import level_of, lower
 from trueup.monitor.measured import FeaturePair, Limits, Measured
 from trueup.monitor.quantities import correlation, moments, presence, rates, shares, unseen
 from trueup.monitor.rank import order_key
 from trueup.monitor.row_skew import RowSkew
-from trueup.monitor.summary import categories, histogram, side_summary
+from trueup.monitor.summary import feature_summaries
 from trueup.monitor.verdict import verdict_of
 from trueup.monitor.windows import Spread, spread_over_windows
 from trueup.profile.edges import FeatureEdges
 from trueup.profile.states import FeatureState, Profile
-from trueup.records.input_spec import Role, Variable
+from trueup.records.input_spec import Role
 from trueup.records.report import (
     Cause,
     Evidence,
-    FeatureSummary,
     Finding,
     Interval,
     Level,
@@ -104,7 +102,9 @@ def decide(
         training=sides[0] if sides else _side("training", training),
         serving=sides[1] if sides else _side("serving", serving),
         findings=findings,
-        features=_summaries(training, serving, pairs, findings, limits, settings, tests),
+        features=feature_summaries(
+            training, serving, pairs, findings, limits, settings.alpha, tests
+        ),
         notes=tuple(notes),
     )
 
@@ -251,57 +251,3 @@ def _finding(one: Levelled, rank: int, confidence: float) -> Finding:
 def _side(name: str, profile: Profile) -> Side:
     columns = len(profile.edges.spec.variables) - len(profile.absent) + len(profile.extra)
     return Side(name=name, rows=profile.rows, columns=columns)
-
-
-def _summaries(
-    training: Profile, serving: Profile, pairs: Mapping[str, FeaturePair],
-    findings: Sequence[Finding], limits: Mapping[str, Limits], settings: CompareSettings,
-    tests: int,
-) -> tuple[FeatureSummary, ...]:  # fmt: skip
-    """Every column of either side, in the order of the InputSpec, then new ones."""
-    best: dict[str, tuple[Level, int | None]] = {}
-    for finding in findings:
-        level, rank = best.get(finding.feature, (Level.OK, finding.rank))
-        best[finding.feature] = (higher(level, finding.level), rank)
-    result = []
-    for variable in training.edges.spec.variables:
-        level, rank = best.get(variable.name, (Level.OK, None))
-        pair = pairs.get(variable.name)
-        if pair is None:
-            result.append(_bare(variable, level, rank))
-        else:
-            detectable = minimum_detectable(pair, limits[variable.name], settings.alpha, tests)
-            result.append(_summary(pair, training, serving, level, rank, detectable))
-    for name, type_name in serving.extra:
-        level, rank = best.get(name, (Level.OK, None))
-        result.append(FeatureSummary(
-            feature=name, kind=None, role=Role.IGNORED, level=level, rank=rank,
-            role_reason=f"only in serving ({type_name})",
-        ))  # fmt: skip
-    return tuple(result)
-
-
-def _bare(variable: Variable, level: Level, rank: int | None) -> FeatureSummary:
-    return FeatureSummary(
-        feature=variable.name, kind=variable.kind, role=variable.role,
-        role_reason=variable.reason, unit=variable.unit, level=level, rank=rank,
-    )  # fmt: skip
-
-
-def _summary(
-    pair: FeaturePair, training: Profile, serving: Profile, level: Level, rank: int | None,
-    detectable: dict[str, float],
-) -> FeatureSummary:  # fmt: skip
-    variable = pair.variable
-    shown, other = categories(pair)
-    in_training = pair.name not in training.absent
-    in_serving = pair.name not in serving.absent
-    return _bare(variable, level, rank).model_copy(update={
-        "training": side_summary(pair.training, pair.edges.numeric) if in_training else None,
-        "serving": side_summary(pair.serving, pair.edges.numeric) if in_serving else None,
-        "histogram": histogram(pair),
-        "categories": shown,
-        "categories_other": other,
-        "distances": shares.distances(pair),
-        "minimum_detectable": detectable,
-    })  # fmt: skip

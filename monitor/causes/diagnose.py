@@ -45,5 +45,5 @@ def diagnose(
             continue
         result = diagnosis(pair)
         if result is not None:
-            found.update({quantity: result for quantity in candidates & result.explains})
+            found.update(dict.fromkeys(candidates & result.explains, result))
     return found

@@ -109,7 +109,8 @@ def _mean(
     size = f"{effect:+.2g} sd" if varies else f"{effect:+.0%}"
     return [
         Measured(
-            pair.name, Quantity.MEAN, effect, "standardized mean difference", "sd" if varies else "",
+            pair.name, Quantity.MEAN, effect, "standardized mean difference",
+            "sd" if varies else "",
             old.n, new.n, "Welch t",
             moved(of, with_unit(shown0, unit), with_unit(shown, unit), shift, size),
             p_value=float(test.p_value),

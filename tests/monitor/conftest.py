@@ -69,8 +69,8 @@ def _edges(variable, column):
         return FeatureEdges(
             lengths=numeric_edges(np.array([len(s) for s in _strings(column)], float))
         )
-    values = np.asarray(column, float)
-    return FeatureEdges(numeric=numeric_edges(values[np.isfinite(values)]))
+    numbers = np.asarray(column, float)
+    return FeatureEdges(numeric=numeric_edges(numbers[np.isfinite(numbers)]))
 
 
 def _state(variable, edges, column, rows):
@@ -99,7 +99,7 @@ def _state(variable, edges, column, rows):
         ]
         text = TextState(sum(not s for s in strings), np.array(classes))
         return FeatureState(rows=rows, missing=rows - len(strings), lengths=lengths, text=text)
-    values = np.asarray(column, float)
+    numbers = np.asarray(column, float)
     missing, infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
     finite = values[np.isfinite(values)]
     hours = None
@@ -126,13 +126,13 @@ def _variable(name, column, roles, kinds):
 
 def _comoments(edges, data, names):
     k = len(names)
-    z = []
+    columns = []
     for name in names:
         part = edges[name].numeric
         x = np.asarray(data[name], float)
         mean, sd = _CENTERS[name]
-        z.append((np.clip(x, part.clip_low, part.clip_high) - mean) / (sd or 1.0))
-    z = np.array(z)
+        columns.append((np.clip(x, part.clip_low, part.clip_high) - mean) / (sd or 1.0))
+    z = np.array(columns)
     there = np.isfinite(z).astype(float)
     z = np.where(np.isfinite(z), z, 0.0)
     assert k == len(z)
@@ -182,9 +182,9 @@ def compare():
     """``compare(training, serving, settings=…, **builder options)`` → report."""
 
     def run(training, serving, settings=None, variation=None, row_skew=(), **options):
-        sides = profiles(training, serving, **options)
+        before, after = profiles(training, serving, **options)
         return decide(
-            *sides, settings or CompareSettings(), check_id="c1", now=NOW, variation=variation,
+            before, after, settings or CompareSettings(), check_id="c1", now=NOW, variation=variation,
             row_skew=row_skew,
         )  # fmt: skip
 
