@@ -123,7 +123,8 @@ def compare(
         for dataset in (before, after)
     ]
     report = decide(
-        *profiles,
+        profiles[0],
+        profiles[1],
         settings,
         check_id=uuid4().hex,
         now=datetime.now(timezone.utc),

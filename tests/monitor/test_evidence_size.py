@@ -183,7 +183,7 @@ def test_correlation(name: str, alpha: float) -> None:
     over-covered, because their kurtosis alone does not tell them from dependent ones."""
     rng = np.random.default_rng([5, len(name)])
     n, trials = 1000, 2000
-    z = np.empty(trials)
+    z, sizes = np.empty(trials), np.array(n)
     for start in range(0, trials, 250):
         both = []
         for _ in range(2):
@@ -192,7 +192,9 @@ def test_correlation(name: str, alpha: float) -> None:
             r = (x * y).sum(1) / np.sqrt((x**2).sum(1) * (y**2).sum(1))
             kurtosis = [n * (v**4).sum(1) / (v**2).sum(1) ** 2 for v in (x, y)]
             both.append((np.arctanh(r), *kurtosis))
-        error = fisher_error(n, n, (both[0][1] + both[1][1]) / 2, (both[0][2] + both[1][2]) / 2)
+        error = fisher_error(
+            sizes, sizes, (both[0][1] + both[1][1]) / 2, (both[0][2] + both[1][2]) / 2
+        )
         z[start : start + 250] = (both[1][0] - both[0][0]) / error
     from scipy.special import ndtr
 

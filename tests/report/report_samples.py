@@ -91,7 +91,8 @@ def report(
     names: tuple[str, str] = ("training.parquet", "serving.parquet"), notes: tuple[str, ...] = (),
 ) -> Report:  # fmt: skip
     sides = [
-        Side(name=name, rows=rows, columns=len(features)) for name, rows in zip(names, (4000, 1500))
+        Side(name=name, rows=rows, columns=len(features))
+        for name, rows in zip(names, (4000, 1500), strict=True)
     ]
     return Report(
         check_id="check-1", created_at=NOW, rows=1500, baseline_id="0123456789abcdef",

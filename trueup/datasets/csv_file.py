@@ -218,7 +218,7 @@ def _parse(
             include_columns=include,
         )
         try:
-            return pa_csv.read_csv(io.BytesIO(data), read, parse, convert)
+            return pa_csv.read_csv(pa.BufferReader(data), read, parse, convert)
         except pa.ArrowInvalid as error:
             failure = error
     raise _wrong_row(layout, block, data, failure)

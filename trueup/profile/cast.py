@@ -238,10 +238,10 @@ def _as_declared(
         reads = validity(parsed)
         fits = everything if reads is None else reads.copy()
         numeric = spelled(parsed.fill_null(0.0))
-        spellings = np.where(
+        spelt = np.where(
             fits, numeric.to_numpy(zero_copy_only=False), texts.to_numpy(zero_copy_only=False)
         )
-        return fits, pa.array(spellings.tolist(), pa.string())
+        return fits, pa.array(spelt.tolist(), pa.string())
     if pa.types.is_boolean(kind) or pa.types.is_temporal(kind):
         return nothing, texts
     if dtype in INTEGER_DTYPES and pa.types.is_floating(kind):

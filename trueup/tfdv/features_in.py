@@ -121,7 +121,7 @@ def _content(
     if variable.dtype == "bool":
         return _booleans(feature, values)
     numbers = read_numbers(feature, values)
-    facts = ()
+    facts: tuple[str, ...] = ()
     if numbers.state is not None:
         known = {
             (TEN_BINS if feature.num_stats.histograms else NO_BINS): numbers.own,

@@ -162,13 +162,15 @@ def _numeric(summary: FeatureSummary, shown: Bars) -> Any:
 
 def _steps(edges: Any, shares: Any) -> list[dict[str, float]]:
     heights = [*(round(float(share), 6) for share in shares), 0.0]
-    return [{"value": float(edge), "share": share} for edge, share in zip(edges, heights)]
+    return [
+        {"value": float(edge), "share": share} for edge, share in zip(edges, heights, strict=True)
+    ]
 
 
 def _category_rows(summary: FeatureSummary) -> list[dict[str, Any]]:
     totals = [
         max(1, sum(getattr(item, side) for item in summary.categories) + other)
-        for side, other in zip(("training", "serving"), summary.categories_other)
+        for side, other in zip(("training", "serving"), summary.categories_other, strict=True)
     ]
     rows = [
         {
@@ -218,7 +220,8 @@ def _labels(base: Any, place: Any) -> Any:
 def _axis(alt: Any, number_format: str = "") -> Any:
     """The horizontal axis of every chart: few ticks, no frame, numbers as short as can be."""
     return alt.Axis(
-        format=number_format or alt.Undefined, tickCount=5, grid=False, domainColor=GRID, tickColor=GRID,
+        format=number_format or alt.Undefined, tickCount=5, grid=False,
+        domainColor=GRID, tickColor=GRID,
         labelColor=MUTED, titleColor=MUTED, labelFontSize=FONT_SIZE, titleFontSize=FONT_SIZE,
         titleFontWeight="normal", labelFlush=True, labelOverlap=True,
     )  # fmt: skip
