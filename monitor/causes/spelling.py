@@ -18,7 +18,7 @@ MATCHED = 0.8
 """Share of the named unseen mass that must be a known value in another spelling."""
 
 EXPLAINED = 0.3
-"""After undoing the spelling, at most this share of the distance may be left."""
+"""After undoing the spelling, at most this share of the distance may be left, besides chance."""
 
 EXPLAINS = frozenset({Quantity.UNSEEN, Quantity.SHARES, Quantity.OUT_OF_RANGE, Quantity.LENGTH})
 
@@ -94,7 +94,8 @@ def _folding_explains(
     plain0 = np.append(before.counts, before.unseen)
     plain = np.append(after.counts, after.unseen)
     distance = float(np.abs(shares(plain0) - shares(plain)).sum())
-    return distance > 0 and folded <= EXPLAINED * distance
+    chance = np.sqrt(shares(p) * (1 - shares(p)) * (1 / before.n + 1 / after.n)).sum()
+    return distance > chance and folded <= EXPLAINED * distance + float(chance)
 
 
 def truncation(pair: FeaturePair) -> Diagnosis | None:

@@ -18,6 +18,11 @@ from trueup.records.report import Cause, CauseKind
 RATIO_TOLERANCE = 0.02
 """How near the fitted factor must be to the named one."""
 
+FEW_ROWS_TOLERANCE = 0.1
+"""Few rows fit a factor less surely: up to three standard errors are allowed, but at most this
+share of the factor's logarithm. So 60 may be off by more than 1.609, to which things also grow."""
+
+ERRORS = 3.0
 BETTER_THAN = 0.05
 """The conversion must leave at most this share of the squared error that no change at all, or
 the best mere shift, leaves."""
@@ -25,15 +30,21 @@ the best mere shift, leaves."""
 OFFSET_TOLERANCE = 0.05
 """How near the means must be after mapping back, in standard deviations."""
 
+LEAST_OFFSET_SD = 3.0
+"""A conversion that only adds differs from a mere shift if it adds this many sd."""
+
 SKEWNESS_TOLERANCE, KURTOSIS_TOLERANCE = 0.15, 0.35
 """How near skewness (relative to 1 + its size) and ln(kurtosis) must be: a conversion keeps both
-exactly, and a change of the world rarely does."""
+exactly, and a change of the world rarely does. Wider by ``1 + |ln factor|``: the world rarely
+becomes ten times as large, and heavy tails make both uncertain."""
 
 ATOM_TOLERANCE = 1e-3
 """Relative; frequent exact values of training must reappear converted, if it has such values."""
 
 GRID = np.linspace(0.02, 0.98, 49)
 LEAST_POINTS = 10
+NARROW = 0.1
+"""A bin is narrow up to this share of serving's standard deviation."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,10 @@ class Conversion:
     offset: float = 0.0
 
     @property
+    def size(self) -> float:
+        return abs(self.offset)
+
+    @property
     def inverse(self) -> Conversion:
         source, _, target = self.name.partition(" → ")
         name = f"{target} → {source}" if target else f"1/{self.name}"
@@ -52,24 +67,34 @@ class Conversion:
 
 
 _ONE_WAY = (
+    Conversion("miles → kilometres", 1.609344),
     Conversion("minutes → seconds, or hours → minutes", 60.0),
     Conversion("hours → seconds", 3600.0),
     Conversion("days → hours", 24.0),
-    Conversion("miles → kilometres", 1.609344),
-    Conversion("miles → kilometres (by 1.6)", 1.6),
     Conversion("inches → centimetres", 2.54),
     Conversion("pounds → kilograms", 0.45359237),
     Conversion("feet → metres", 0.3048),
     Conversion("°C → °F", 1.8, 32.0),
     Conversion("°C → K", 1.0, 273.15),
     Conversion("°F → K", 5 / 9, 459.67 * 5 / 9),
+    Conversion("miles → kilometres (by 1.6)", 1.6),
     Conversion("kibi units → units", 1024.0),
 )
 CONVERSIONS = (
+    *(Conversion(f"factor 10^{power}", 10.0**power) for power in range(-12, 13) if power),
     *_ONE_WAY,
     *(conversion.inverse for conversion in _ONE_WAY),
-    *(Conversion(f"factor 10^{power}", 10.0**power) for power in range(-12, 13) if power),
 )
+"""The more usual first: of those that fit equally well within the error, the first is named."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How well one conversion explains serving: ``off`` is ``|ln(fitted / named factor)|``,
+    ``unexplained`` what it leaves of the squared error."""
+
+    off: float
+    unexplained: float
 
 
 def unit(pair: FeaturePair) -> Diagnosis | None:
@@ -77,40 +102,76 @@ def unit(pair: FeaturePair) -> Diagnosis | None:
     before, after, edges = pair.training.numeric, pair.serving.numeric, pair.edges.numeric
     if before is None or after is None or edges is None:
         return None
-    if before.raw.sd <= 0.0 or after.raw.sd <= 0.0:
+    if before.raw.sd <= 0.0 or after.raw.sd <= 0.0 or before.clipped.sd <= 0.0:
         return None
-    x, y = resolved_quantiles(before, after, edges)
-    fits = []
+    quantiles = resolved_quantiles(before, after, edges)
+    fits: list[tuple[Fit, Conversion]] = []
     for conversion in CONVERSIONS:
-        residuals = [
-            residual
-            for residual in (
-                _moment_residual(before.raw, after.raw, conversion),
-                _quantile_residual(x, y, conversion, before.clipped.sd),
-            )
-            if residual is not None
-        ]
-        if residuals and max(residuals) <= BETTER_THAN and _atoms_agree(before, after, conversion):
-            fits.append((max(residuals), conversion))
+        if conversion.factor == 1.0 and conversion.size < LEAST_OFFSET_SD * before.clipped.sd:
+            continue
+        looks = (
+            _by_moments(before.raw, after.raw, conversion),
+            _by_quantiles(quantiles, conversion, before.clipped, after.n),
+        )
+        known = [look for look in looks if look is not None]
+        if not known or max(look.unexplained for look in known) > BETTER_THAN:
+            continue
+        if _atoms_agree(before, after, conversion):
+            fits.append((known[-1], conversion))
     if not fits:
         return None
-    residual, best = min(fits, key=lambda fit: fit[0])
-    return _diagnosis(pair, best, before, after, residual)
+    error = scale_error(before.clipped.kurtosis, before.n, after.n)
+    nearest = min(fit.off for fit, _ in fits)
+    fit, conversion = next(one for one in fits if one[0].off <= nearest + error)
+    return _diagnosis(pair, conversion, before, after, fit.unexplained)
 
 
-def resolved_quantiles(
-    before: NumericState, after: NumericState, edges: NumericEdges
-) -> tuple[np.ndarray, np.ndarray]:
-    """Quantiles of training and of serving at the probabilities of ``GRID`` where serving's lie
-    in a bin that is narrow against its standard deviation (they were binned by training)."""
+def scale_error(kurtosis: float, n0: float, n: float) -> float:
+    """Standard error of the logarithm of a ratio of standard deviations:
+    ``sqrt((κ - 1)/4 · (1/N + 1/n))``.
+
+    >>> round(scale_error(3.0, 5000, 5000), 4)
+    0.0141
+    """
+    return math.sqrt(max(kurtosis - 1.0, 0.0) / 4 * (1 / n0 + 1 / n))
+
+
+def _allowed(conversion: Conversion, error: float) -> float:
+    """How far the logarithm of the fitted factor may be off."""
+    few_rows = min(ERRORS * error, FEW_ROWS_TOLERANCE * abs(math.log(conversion.factor)))
+    return RATIO_TOLERANCE + (few_rows if conversion.factor != 1.0 else ERRORS * error)
+
+
+def _allowed_offset(n0: float, n: float) -> float:
+    """How far the mean may be off, in standard deviations."""
+    return OFFSET_TOLERANCE + ERRORS * math.sqrt(1 / n0 + 1 / n)
+
+
+@dataclass(frozen=True)
+class Quantiles:
+    """Quantiles ``x`` of training and ``y`` of serving at the same probabilities; ``slack`` is
+    how far ``y`` may be off, the width of the bin that it lies in."""
+
+    x: np.ndarray
+    y: np.ndarray
+    slack: np.ndarray
+
+
+def resolved_quantiles(before: NumericState, after: NumericState, edges: NumericEdges) -> Quantiles:
+    """Quantiles at the probabilities of ``GRID`` where serving's lie in a bin that is narrow
+    against its standard deviation (its values were binned by training's edges)."""
     below0, below = (np.cumsum(s.counts)[:-1] / max(s.n, 1) for s in (before, after))
     width = np.diff(edges.edges)
     place = np.searchsorted(below, GRID, side="left") - 1
     inside = (place >= 0) & (place < edges.bins) & (GRID > below[0]) & (GRID <= below[-1])
     narrow = np.zeros(len(GRID), dtype=bool)
-    narrow[inside] = width[place[inside]] <= 0.1 * after.raw.sd
+    narrow[inside] = width[place[inside]] <= NARROW * after.raw.sd
     known = narrow & (GRID > below0[0]) & (GRID < below0[-1])
-    return _interpolated(below0, edges.edges, known), _interpolated(below, edges.edges, known)
+    x = _interpolated(below0, edges.edges, known)
+    # A value with a bin of its own is the quantile itself, wherever in the bin the line crosses.
+    left = edges.edges[np.searchsorted(below0, GRID[known], side="left") - 1]
+    x = np.where(np.isin(left, edges.atoms), left, x)
+    return Quantiles(x, _interpolated(below, edges.edges, known), width[place[known]])
 
 
 def _interpolated(below: np.ndarray, edges: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -118,49 +179,58 @@ def _interpolated(below: np.ndarray, edges: np.ndarray, known: np.ndarray) -> np
     return np.interp(GRID[known], below[keep], edges[keep])
 
 
-def _quantile_residual(
-    x: np.ndarray, y: np.ndarray, conversion: Conversion, sd0: float
-) -> float | None:
-    """Squared error against that of no change or a mere shift; ``None`` where too few quantiles
-    are resolved, infinity where the straight line through them has another slope."""
-    if len(x) < LEAST_POINTS or np.ptp(x) <= 0.5 * sd0:
+def _by_quantiles(
+    quantiles: Quantiles, conversion: Conversion, before: Moments, n: int
+) -> Fit | None:
+    """By a straight line through the quantiles; ``None`` where too few of them are resolved.
+
+    What is left unexplained is infinite where the line contradicts the conversion.
+    """
+    x, y = quantiles.x, quantiles.y
+    if len(x) < LEAST_POINTS or np.ptp(x) <= 0.5 * before.sd:
         return None
     slope, start = np.polyfit(x, y, 1)
-    middle = float(np.mean(x))
-    off = abs(start + slope * middle - conversion.offset - conversion.factor * middle)
-    if abs(slope / conversion.factor - 1) > RATIO_TOLERANCE:
-        return math.inf
-    if off > OFFSET_TOLERANCE * conversion.factor * sd0:
-        return math.inf
+    if slope <= 0.0:
+        return Fit(math.inf, math.inf)
+    off = abs(math.log(slope / conversion.factor))
+    middle, sd = float(np.mean(x)), conversion.factor * before.sd
+    apart = abs(start + slope * middle - conversion.offset - conversion.factor * middle)
+    left = np.abs(y - conversion.offset - conversion.factor * x) - quantiles.slack
+    rest = float(np.mean(np.maximum(left, 0.0) ** 2))
+    limit = _allowed_offset(before.n, n)
+    if (
+        off > _allowed(conversion, scale_error(before.kurtosis, before.n, n))
+        or max(apart, math.sqrt(rest)) > limit * sd
+    ):
+        return Fit(off, math.inf)
     difference = y - x
-    alone = min(float(np.mean(difference**2)), float(np.var(difference)))
-    if conversion.factor == 1.0:
-        alone = float(np.mean(difference**2))
-    rest = float(np.mean((y - conversion.offset - conversion.factor * x) ** 2))
-    return rest / alone if alone > 0 else math.inf
+    alone = float(np.mean(difference**2))
+    if conversion.factor != 1.0:
+        alone = min(alone, float(np.var(difference)))
+    return Fit(off, rest / alone if alone > 0 else math.inf)
 
 
-def _moment_residual(old: Moments, new: Moments, conversion: Conversion) -> float | None:
-    """As for quantiles, by mean and standard deviation; ``None`` where outliers make them
-    uncertain, infinity where the shape (skewness, kurtosis) changed."""
-    kurtosis = max(old.kurtosis, new.kurtosis)
-    error = math.sqrt(max(kurtosis - 1, 0.0) / 4 * (1 / old.n + 1 / new.n))
-    if error > RATIO_TOLERANCE:
+def _by_moments(old: Moments, new: Moments, conversion: Conversion) -> Fit | None:
+    """As by quantiles, by mean, standard deviation and shape of the raw values; ``None`` where
+    outliers make them uncertain."""
+    error = scale_error(max(old.kurtosis, new.kurtosis), old.n, new.n)
+    size = abs(math.log(conversion.factor))
+    if error > max(RATIO_TOLERANCE, FEW_ROWS_TOLERANCE / 2 * size):
         return None
     mean, sd = conversion.offset + conversion.factor * old.mean, conversion.factor * old.sd
-    if abs(math.log(new.sd / sd)) > RATIO_TOLERANCE + 3 * error:
-        return math.inf
-    if abs(new.mean - mean) > (OFFSET_TOLERANCE + 3 / math.sqrt(min(old.n, new.n))) * sd:
-        return math.inf
+    off = abs(math.log(new.sd / sd))
     skewness0, skewness = _skewness(old), _skewness(new)
-    if abs(skewness - skewness0) > SKEWNESS_TOLERANCE * (1 + abs(skewness0)):
-        return math.inf
-    if abs(math.log(new.kurtosis / old.kurtosis)) > KURTOSIS_TOLERANCE:
-        return math.inf
+    if (
+        off > _allowed(conversion, error)
+        or abs(new.mean - mean) > _allowed_offset(old.n, new.n) * sd
+        or abs(skewness - skewness0) > SKEWNESS_TOLERANCE * (1 + size) * (1 + abs(skewness0))
+        or abs(math.log(new.kurtosis / old.kurtosis)) > KURTOSIS_TOLERANCE * (1 + size)
+    ):
+        return Fit(off, math.inf)
     shift2, spread2 = (new.mean - old.mean) ** 2, (new.sd - old.sd) ** 2
     alone = shift2 + spread2 if conversion.factor == 1.0 else spread2
     rest = (new.mean - mean) ** 2 + (new.sd - sd) ** 2
-    return rest / alone if alone > 0 else math.inf
+    return Fit(off, rest / alone if alone > 0 else math.inf)
 
 
 def _skewness(moments: Moments) -> float:
