@@ -113,7 +113,8 @@ def jensen_shannon_of_histograms(a: Histogram, b: Histogram) -> float | None:
     """Jensen-Shannon divergence in base 2 of two histograms, over the union of their edges.
 
     Mass is spread evenly over a bucket. A bucket of no width is a point mass, matched by its
-    place alone. Mass in buckets with an infinite end never matches the other side's, nor do NaN.
+    place alone. Mass in buckets with an infinite end never matches the other side's. Nor do NaN,
+    but TFDV forgets them where the edges differ (metrics.cc, RebucketHistogram), and so do we.
     ``None`` when one of them is empty.
 
     :raises DataError: when one is a STANDARD and the other a QUANTILES histogram.
@@ -123,12 +124,10 @@ def jensen_shannon_of_histograms(a: Histogram, b: Histogram) -> float | None:
     left, right = _Parts.of(a), _Parts.of(b)
     edges = np.union1d(left.edges, right.edges)
     points = np.union1d(left.points[0], right.points[0])
-    p = np.concatenate(
-        [left.spread(edges), left.at(points), [left.infinite, 0.0, 0.0, float(a.num_nan)]]
-    )
-    q = np.concatenate(
-        [right.spread(edges), right.at(points), [0.0, right.infinite, float(b.num_nan), 0.0]]
-    )
+    same_edges = np.array_equal(left.edges, right.edges)
+    nan_p, nan_q = (float(a.num_nan), float(b.num_nan)) if same_edges else (0.0, 0.0)
+    p = np.concatenate([left.spread(edges), left.at(points), [left.infinite, 0.0, nan_p, 0.0]])
+    q = np.concatenate([right.spread(edges), right.at(points), [0.0, right.infinite, 0.0, nan_q]])
     if p.sum() == 0.0 or q.sum() == 0.0:
         return None
     return _divergence(p / p.sum(), q / q.sum())
