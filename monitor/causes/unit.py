@@ -18,11 +18,15 @@ from trueup.records.report import Cause, CauseKind
 RATIO_TOLERANCE = 0.02
 """How near the fitted factor must be to the named one."""
 
-FEW_ROWS_TOLERANCE = 0.1
-"""Few rows fit a factor less surely: up to three standard errors are allowed, but at most this
-share of the factor's logarithm. So 60 may be off by more than 1.609, to which things also grow."""
+SURE, SURE_PER_SIZE = 0.02, 0.05
+"""A factor is not named unless its standard error is at most this, or at most the second times the
+factor's logarithm: things also grow by a half, but hardly sixtyfold."""
 
 ERRORS = 3.0
+NEAR_ERRORS = 2.0
+"""Standard errors that are allowed: three, but two for factors of less than e, to whose size
+things also grow."""
+
 BETTER_THAN = 0.05
 """The conversion must leave at most this share of the squared error that no change at all, or
 the best mere shift, leaves."""
@@ -109,11 +113,9 @@ def unit(pair: FeaturePair) -> Diagnosis | None:
     for conversion in CONVERSIONS:
         if conversion.factor == 1.0 and conversion.size < LEAST_OFFSET_SD * before.clipped.sd:
             continue
-        looks = (
-            _by_moments(before.raw, after.raw, conversion),
-            _by_quantiles(quantiles, conversion, before.clipped, after.n),
-        )
-        known = [look for look in looks if look is not None]
+        whole = _by_moments(before.raw, after.raw, conversion)
+        part = _by_quantiles(quantiles, conversion, before.clipped, after.n, whole is not None)
+        known = [look for look in (part, whole) if look is not None]
         if not known or max(look.unexplained for look in known) > BETTER_THAN:
             continue
         if _atoms_agree(before, after, conversion):
@@ -136,10 +138,16 @@ def scale_error(kurtosis: float, n0: float, n: float) -> float:
     return math.sqrt(max(kurtosis - 1.0, 0.0) / 4 * (1 / n0 + 1 / n))
 
 
+def _sure(conversion: Conversion, error: float) -> bool:
+    """Whether there are rows enough to tell this factor from growth."""
+    return error <= max(SURE, SURE_PER_SIZE * abs(math.log(conversion.factor)))
+
+
 def _allowed(conversion: Conversion, error: float) -> float:
     """How far the logarithm of the fitted factor may be off."""
-    few_rows = min(ERRORS * error, FEW_ROWS_TOLERANCE * abs(math.log(conversion.factor)))
-    return RATIO_TOLERANCE + (few_rows if conversion.factor != 1.0 else ERRORS * error)
+    if abs(math.log(conversion.factor)) < 1.0:
+        return max(RATIO_TOLERANCE, NEAR_ERRORS * error)
+    return RATIO_TOLERANCE + ERRORS * error
 
 
 def _allowed_offset(n0: float, n: float) -> float:
@@ -180,14 +188,20 @@ def _interpolated(below: np.ndarray, edges: np.ndarray, known: np.ndarray) -> np
 
 
 def _by_quantiles(
-    quantiles: Quantiles, conversion: Conversion, before: Moments, n: int
+    quantiles: Quantiles, conversion: Conversion, before: Moments, n: int, supported: bool
 ) -> Fit | None:
-    """By a straight line through the quantiles; ``None`` where too few of them are resolved.
+    """By a straight line through the quantiles; ``None`` where too few of them are resolved, or
+    of too few rows.
+
+    :param supported: the moments agree already, so that a rougher line is enough.
 
     What is left unexplained is infinite where the line contradicts the conversion.
     """
     x, y = quantiles.x, quantiles.y
     if len(x) < LEAST_POINTS or np.ptp(x) <= 0.5 * before.sd:
+        return None
+    error = scale_error(before.kurtosis, before.n, n) * max(1.0, before.sd / float(np.std(x)))
+    if not supported and not _sure(conversion, error):
         return None
     slope, start = np.polyfit(x, y, 1)
     if slope <= 0.0:
@@ -199,7 +213,7 @@ def _by_quantiles(
     rest = float(np.mean(np.maximum(left, 0.0) ** 2))
     limit = _allowed_offset(before.n, n)
     if (
-        off > _allowed(conversion, scale_error(before.kurtosis, before.n, n))
+        off > (RATIO_TOLERANCE + ERRORS * error if supported else _allowed(conversion, error))
         or max(apart, math.sqrt(rest)) > limit * sd
     ):
         return Fit(off, math.inf)
@@ -215,7 +229,7 @@ def _by_moments(old: Moments, new: Moments, conversion: Conversion) -> Fit | Non
     outliers make them uncertain."""
     error = scale_error(max(old.kurtosis, new.kurtosis), old.n, new.n)
     size = abs(math.log(conversion.factor))
-    if error > max(RATIO_TOLERANCE, FEW_ROWS_TOLERANCE / 2 * size):
+    if not _sure(conversion, error):
         return None
     mean, sd = conversion.offset + conversion.factor * old.mean, conversion.factor * old.sd
     off = abs(math.log(new.sd / sd))

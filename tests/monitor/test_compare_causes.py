@@ -39,11 +39,11 @@ def assert_drift_without_cause(report, feature: str) -> None:
 
 
 SHAPES = {
-    "normal": lambda r: r.normal(55.0, 18.0, N),
-    "lognormal": lambda r: r.lognormal(sigma=0.8, size=N),
-    "whole numbers": lambda r: r.poisson(40, N).astype(float) - 10,
-    "few routes": lambda r: r.choice([94.0, 184.0, 483.0, 733.0, 1089.0, 2475.0], N),
-    "uniform": lambda r: r.uniform(5.0, 900.0, N),
+    "normal": lambda r, n: r.normal(55.0, 18.0, n),
+    "lognormal": lambda r, n: r.lognormal(sigma=0.8, size=n),
+    "whole numbers": lambda r, n: r.poisson(40, n).astype(float) - 10,
+    "few routes": lambda r, n: r.choice([94.0, 184.0, 483.0, 733.0, 1089.0, 2475.0], n),
+    "uniform": lambda r, n: r.uniform(5.0, 900.0, n),
 }
 CONVERSIONS = {
     "kilometres": (1.609344, 0.0),
@@ -76,10 +76,10 @@ CASES = [
 def test_unit(compare, shape: str, conversion: str) -> None:
     factor, offset = CONVERSIONS[conversion]
     draw = SHAPES[shape]
-    other = rng(2).normal(size=N)
+    n = 10 * N
     report = compare(
-        {"x": draw(rng(0)), "y": other},
-        {"x": offset + factor * draw(rng(1)), "y": rng(3).normal(size=N)},
+        {"x": draw(rng(0), n), "y": rng(2).normal(size=n)},
+        {"x": offset + factor * draw(rng(1), n), "y": rng(3).normal(size=n)},
     )
     assert_fault(report, "x", CauseKind.UNIT)
     found = cause_of(report, "x").parameters
