@@ -130,7 +130,7 @@ def scan_csv(file: File) -> Scan:
         ):
             escaped += escape_invalid(block.data)[1]
             _refuse_open_quote(layout, block)
-            table = _parse(layout, block, {}, include=list(names), threads=True)
+            table = _parse(layout, block, {}, include=list(names))
             for name, column in zip(names, table.columns, strict=True):
                 kind = _text_kind(column)
                 kinds[name].add(kind)
@@ -195,14 +195,13 @@ def _parse(
     types: dict[str, pa.DataType],
     *,
     include: list[str],
-    threads: bool = False,
 ) -> pa.Table:
     """The records of ``block``; columns without an entry in ``types`` are inferred."""
     data = escape_invalid(block.data)[0]
     quoted = b'"' in data
     read = pa_csv.ReadOptions(
         column_names=list(layout.names),
-        use_threads=threads,
+        use_threads=False,  # a failed read's threads may abort the process when it ends
         block_size=max(1 << 20, len(data) if quoted else 0) + 1,
     )
     parse = pa_csv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=quoted)
