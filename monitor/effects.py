@@ -17,14 +17,15 @@ PSI_PSEUDOCOUNT = 0.5
 
 
 def log_variance_ratio(serving: float, training: float) -> float:
-    """``ln(serving / training)`` of variances, within ±20; 0 when neither side varies.
+    """``ln(serving / training)`` of variances, within ±20; 0 when neither side varies, or when
+    both are beyond the largest float.
 
     >>> round(log_variance_ratio(4.0, 1.0), 3)
     1.386
     >>> log_variance_ratio(0.0, 1.0)
     -20.0
     """
-    if serving <= 0.0 and training <= 0.0:
+    if serving == training or (serving <= 0.0 and training <= 0.0):
         return 0.0
     if serving <= 0.0:
         return -LOG_VARIANCE_CAP

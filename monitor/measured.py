@@ -24,6 +24,18 @@ class FeaturePair:
     def name(self) -> str:
         return self.variable.name
 
+    @property
+    def design(self) -> float:
+        """Elements per row of a multi-valued variable, ``>= 1``; 1 of any other.
+
+        Elements of one row may all be alike, so that rows and not elements count as independent:
+        effective sample sizes are numbers of elements over this design effect (Kish 1965).
+        """
+        if not self.variable.multi_valued:
+            return 1.0
+        elements = self.training.elements + self.serving.elements
+        return max(1.0, elements / max(self.training.present + self.serving.present, 1))
+
 
 @dataclass(frozen=True)
 class Limits:

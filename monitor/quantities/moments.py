@@ -35,7 +35,7 @@ def mean_and_variance(pair: FeaturePair, limits: Limits) -> list[Measured]:
     before, after = pair.training.numeric, pair.serving.numeric
     if before is None or after is None:
         return []
-    design = _design(pair)
+    design = pair.design
     found = _mean(pair, before, after, limits, design)
     return found + _variance(pair, before, after, limits, design)
 
@@ -78,14 +78,6 @@ def scale_of(before: Moments, after: Moments) -> float:
     """The standard deviation that mean differences are measured in: training's, or serving's
     where training is constant, or the size of training's one value where both are."""
     return before.sd or after.sd or abs(before.mean) or 1.0
-
-
-def _design(pair: FeaturePair) -> float:
-    """Elements per row, ``>= 1``: elements of one row do not count as independent."""
-    if not pair.variable.multi_valued:
-        return 1.0
-    elements = pair.training.elements + pair.serving.elements
-    return max(1.0, elements / max(pair.training.present + pair.serving.present, 1))
 
 
 def _mean(

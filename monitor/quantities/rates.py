@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from scipy import special
 
 from trueup.monitor import evidence
@@ -13,20 +15,35 @@ from trueup.records.input_spec import CategoricalDomain, NumericDomain
 from trueup.records.report import Level, Quantity
 
 
+@dataclass(frozen=True)
+class Counts:
+    """How many of how many, on both sides; ``design`` as in ``FeaturePair.design``."""
+
+    training: int
+    n_training: int
+    serving: int
+    n_serving: int
+    design: float = 1.0
+
+
 def rate(
-    feature: str, quantity: Quantity, what: str,
-    count0: int, n0: int, count: int, n: int, limits: Limits,
-) -> list[Measured]:  # fmt: skip
+    feature: str, quantity: Quantity, what: str, counts: Counts, limits: Limits
+) -> list[Measured]:
     """A rate on both sides, in points. Nothing where it is 0 on both sides or a side is too
     small. A rate that falls is worth a look (*watch*) but is no alarm by itself.
 
     :param what: the rate in words, such as ``"missing values of temp"``.
     """
-    if min(n0, n) < limits.min_rows or count0 + count == 0 or count0 + count == n0 + n:
+    n0, n = counts.n_training, counts.n_serving
+    either = counts.training + counts.serving
+    if min(n0, n) < limits.min_rows or either == 0 or either == n0 + n:
         return []
-    test = evidence.rate_test(count, n, count0, n0)
-    low, high = rate_difference(count, n, count0, n0, limits.confidence)
-    before, after = count0 / n0, count / n
+    before, after = counts.training / n0, counts.serving / n
+    # Whole numbers for the exact distribution; without a design effect they are the counts.
+    some0, some = (max(1, round(rows / counts.design)) for rows in (n0, n))
+    few0, few = round(before * some0), round(after * some)
+    test = evidence.rate_test(few, some, few0, some0)
+    low, high = rate_difference(few, some, few0, some0, limits.confidence)
     effect = 100 * (after - before)
     return [
         Measured(
@@ -43,22 +60,18 @@ def rate(
 
 
 def missing(pair: FeaturePair, limits: Limits) -> list[Measured]:
-    """Rows without a value; for multi-valued features also elements without one."""
+    """Rows without a value."""
     before, after = pair.training, pair.serving
-    return rate(
-        pair.name, Quantity.MISSING, f"missing values of {pair.name}",
-        before.missing, before.rows, after.missing, after.rows, limits,
-    )  # fmt: skip
+    counts = Counts(before.missing, before.rows, after.missing, after.rows)
+    return rate(pair.name, Quantity.MISSING, f"missing values of {pair.name}", counts, limits)
 
 
 def type_errors(pair: FeaturePair, limits: Limits) -> list[Measured]:
     """Rows whose value is not of the declared type."""
     before, after = pair.training, pair.serving
-    return rate(
-        pair.name, Quantity.TYPE_ERROR,
-        f"values of {pair.name} that are not {pair.variable.dtype}",
-        before.type_errors, before.rows, after.type_errors, after.rows, limits,
-    )  # fmt: skip
+    what = f"values of {pair.name} that are not {pair.variable.dtype}"
+    counts = Counts(before.type_errors, before.rows, after.type_errors, after.rows)
+    return rate(pair.name, Quantity.TYPE_ERROR, what, counts, limits)
 
 
 def non_finite(pair: FeaturePair, limits: Limits) -> list[Measured]:
@@ -66,11 +79,11 @@ def non_finite(pair: FeaturePair, limits: Limits) -> list[Measured]:
     before, after = pair.training, pair.serving
     finite0 = before.numeric.n if before.numeric else 0
     finite = after.numeric.n if after.numeric else 0
-    return rate(
-        pair.name, Quantity.NON_FINITE, f"infinite values of {pair.name}",
+    counts = Counts(
         before.non_finite, finite0 + before.non_finite,
-        after.non_finite, finite + after.non_finite, limits,
+        after.non_finite, finite + after.non_finite, pair.design,
     )  # fmt: skip
+    return rate(pair.name, Quantity.NON_FINITE, f"infinite values of {pair.name}", counts, limits)
 
 
 def out_of_range(pair: FeaturePair, limits: Limits) -> list[Measured]:
@@ -95,12 +108,11 @@ def _outside_training(
     outside0, outside = (int(s.counts[0] + s.counts[-1]) for s in (before, after))
     if min(n0, n) < limits.min_rows or outside == 0:
         return []
-    test = evidence.outside_test(outside, n, outside0, n0)
-    expected = min(1.0, (outside0 + 2) / (n0 + 1))
-    null_rate = float(
-        special.betaincinv(outside0 + 2, max(n0 - 1 - outside0, 1), limits.confidence)
-    )
-    low, high = wilson(outside, n, limits.confidence)
+    some0, few0, some, few = (c / pair.design for c in (n0, outside0, n, outside))
+    test = evidence.outside_test(few, some, few0, some0)
+    expected = min(1.0, (few0 + 2) / (some0 + 1))
+    null_rate = float(special.betaincinv(few0 + 2, max(some0 - 1 - few0, 1), limits.confidence))
+    low, high = wilson(few, some, limits.confidence)
     edges = pair.edges.numeric.edges if pair.edges.numeric is not None else (0.0, 0.0)
     unit = f" {pair.variable.unit}" if pair.variable.unit else ""
     extremes = [
@@ -138,29 +150,21 @@ def _outside_domain(
         return []
 
     def outside(state: NumericState) -> int:
+        """Bins that lie outside as a whole, and the tail on whose side the extreme is outside."""
         count = 0
         if domain.low is not None:
-            below = state.counts[1:-1][edges[1:] <= domain.low].sum()
-            count += int(below) + (
-                int(state.counts[0])
-                if edges[0] <= domain.low or state.raw.minimum < domain.low
-                else 0
-            )
+            count += int(state.counts[1:-1][edges[1:] <= domain.low].sum())
+            count += int(state.counts[0]) if state.raw.minimum < domain.low else 0
         if domain.high is not None:
-            above = state.counts[1:-1][edges[:-1] > domain.high].sum()
-            count += int(above) + (
-                int(state.counts[-1])
-                if edges[-1] > domain.high or state.raw.maximum > domain.high
-                else 0
-            )
+            count += int(state.counts[1:-1][edges[:-1] > domain.high].sum())
+            count += int(state.counts[-1]) if state.raw.maximum > domain.high else 0
         return count
 
     low = "-∞" if domain.low is None else number(domain.low)
     high = "∞" if domain.high is None else number(domain.high)
-    return rate(
-        pair.name, Quantity.OUT_OF_RANGE, f"values of {pair.name} outside {low} … {high}",
-        outside(before), before.n, outside(after), after.n, limits,
-    )  # fmt: skip
+    what = f"values of {pair.name} outside {low} … {high}"
+    counts = Counts(outside(before), before.n, outside(after), after.n, pair.design)
+    return rate(pair.name, Quantity.OUT_OF_RANGE, what, counts, limits)
 
 
 def _outside_values(pair: FeaturePair, domain: CategoricalDomain, limits: Limits) -> list[Measured]:
@@ -173,7 +177,6 @@ def _outside_values(pair: FeaturePair, domain: CategoricalDomain, limits: Limits
     for state in (before, after):
         named = sum(c for v, c in state.unseen_items.items.items() if v in allowed)
         counts.append(int(state.counts[foreign].sum()) + max(0, state.unseen - named))
-    return rate(
-        pair.name, Quantity.OUT_OF_RANGE, f"values of {pair.name} outside its declared ones",
-        counts[0], before.n, counts[1], after.n, limits,
-    )  # fmt: skip
+    what = f"values of {pair.name} outside its declared ones"
+    both = Counts(counts[0], before.n, counts[1], after.n, pair.design)
+    return rate(pair.name, Quantity.OUT_OF_RANGE, what, both, limits)

@@ -70,13 +70,6 @@ def distances(pair: FeaturePair) -> dict[str, float]:
     return result
 
 
-def _design(pair: FeaturePair) -> float:
-    if not pair.variable.multi_valued:
-        return 1.0
-    elements = pair.training.elements + pair.serving.elements
-    return max(1.0, elements / max(pair.training.present + pair.serving.present, 1))
-
-
 def _category_cells(pair: FeaturePair) -> Cells:
     before, after = pair.training.categories, pair.serving.categories
     assert before is not None and after is not None and pair.edges.categories is not None
@@ -87,13 +80,13 @@ def _category_cells(pair: FeaturePair) -> Cells:
 def _numeric(pair: FeaturePair, limits: Limits) -> list[Measured]:
     assert pair.training.numeric is not None and pair.serving.numeric is not None
     cells = bin_groups(pair.serving.numeric.counts, pair.training.numeric.counts)
-    found = _measured(pair, cells, limits, _design(pair), "distribution")
+    found = _measured(pair, cells, limits, pair.design, "distribution")
     return [replace(one, other_effects=distances(pair)) for one in found]
 
 
 def _categories(pair: FeaturePair, limits: Limits) -> list[Measured]:
     cells = _category_cells(pair)
-    found = _measured(pair, cells, limits, _design(pair), "shares")
+    found = _measured(pair, cells, limits, pair.design, "shares")
     if not found:
         return []
     q, p = effects.shares(cells.serving), effects.shares(cells.training)

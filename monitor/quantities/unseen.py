@@ -80,12 +80,9 @@ def _evidence(
 ) -> tuple[float, float, float]:
     """p-value, z, and how much wider than two binomials the difference spreads. Elements of one
     row are not independent: their number is divided by the elements per row."""
-    design = 1.0
-    if pair.variable.multi_valued:
-        design = max(1.0, pair.serving.elements / max(pair.serving.present, 1))
     pooled = (outside + outside0) / (n + n0)
     binomial = pooled * (1 - pooled) * (1 / n + 1 / n0)
-    variance = (binomial + extra) * design
+    variance = (binomial + extra) * pair.design
     difference = outside / n - outside0 / n0
     z = difference / math.sqrt(variance) if variance > 0 else 0.0
     p_normal = float(2 * special.ndtr(-abs(z)))
