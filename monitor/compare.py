@@ -16,9 +16,10 @@ from trueup.monitor.measured import FeaturePair, Limits, Measured
 from trueup.monitor.quantities import correlation, moments, presence, rates, shares, unseen
 from trueup.monitor.rank import order_key
 from trueup.monitor.row_skew import RowSkew
-from trueup.monitor.summary import feature_summaries
+from trueup.monitor.summary import Seen, feature_summaries
 from trueup.monitor.verdict import verdict_of
-from trueup.monitor.windows import Spread, spread_over_windows
+from trueup.monitor.windows import Designs, with_designs
+from trueup.monitor.words import number
 from trueup.profile.edges import FeatureEdges
 from trueup.profile.states import FeatureState, Profile
 from trueup.records.input_spec import Role
@@ -59,7 +60,7 @@ def decide(
     now: datetime,
     model: str | None = None,
     sides: tuple[Side, Side] | None = None,
-    variation: Mapping[tuple[str, Quantity], Spread] | None = None,
+    designs: Designs | None = None,
     row_skew: Sequence[RowSkew] = (),
     notes: Sequence[str] = (),
 ) -> Report:
@@ -67,8 +68,8 @@ def decide(
 
     :param training, serving: counted against the same edges, or :class:`ProfileError`.
     :param sides: training's and serving's names and sizes, as the report shows them.
-    :param variation: what windows add to the rows' own errors, of
-        :func:`trueup.monitor.windows.spreads`; absent when rows are taken as independent.
+    :param designs: what windows add to the rows' own errors, of
+        :func:`trueup.monitor.windows.design_effects`; absent when rows are taken as independent.
     :param row_skew: what joined rows showed, of :mod:`trueup.monitor.row_skew`.
     """
     if training.edges.edges_id != serving.edges.edges_id:
@@ -80,8 +81,8 @@ def decide(
     limits = {v.name: Limits.of(settings, v.name) for v in training.edges.spec.variables}
     pairs = _pairs(training, serving)
     measured = _measure(training, serving, pairs, limits, settings)
-    if variation:
-        measured = spread_over_windows(measured, variation)
+    if designs:
+        measured = with_designs(measured, designs)
     levelled = _level(measured, settings, pairs)
     levelled = _strongest_correlations(levelled) + [_of_row_skew(one) for one in row_skew]
     levelled.sort(key=lambda one: order_key(one.measured, one.level, one.cause))
@@ -103,7 +104,11 @@ def decide(
         serving=sides[1] if sides else _side("serving", serving),
         findings=findings,
         features=feature_summaries(
-            training, serving, pairs, findings, limits, settings.alpha, tests
+            training,
+            serving,
+            pairs,
+            findings,
+            Seen(limits, settings.alpha, tests, designs or {}),
         ),
         notes=tuple(notes),
     )
@@ -232,7 +237,9 @@ def _of_row_skew(one: RowSkew) -> Levelled:
 
 def _finding(one: Levelled, rank: int, confidence: float) -> Finding:
     m = one.measured
-    interval = None
+    interval, reason = None, m.reason
+    if m.quantity is Quantity.SHARES and m.null_quantile is not None:
+        reason += f" (chance: up to {number(m.null_quantile)})"
     if m.low is not None and m.high is not None:
         interval = Interval(low=m.low, high=m.high, confidence=confidence)
     return Finding(
@@ -243,7 +250,7 @@ def _finding(one: Levelled, rank: int, confidence: float) -> Finding:
             null_quantile=m.null_quantile,
         ),
         level=one.level, threshold=m.threshold, cause=one.cause, rank=rank,
-        training=m.training, serving=m.serving, value_unit=m.value_unit, reason=m.reason,
+        training=m.training, serving=m.serving, value_unit=m.value_unit, reason=reason,
         other_effects=m.other_effects,
     )  # fmt: skip
 

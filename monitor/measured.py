@@ -83,6 +83,7 @@ class Measured:
     :param threshold: past which the effect's nearer limit must lie for an alert.
     :param dead_band: an effect within it never counts.
     :param ceiling: the highest level this can reach without a cause.
+    :param other: the second feature of a correlation.
     :param fixed: the level, where it is a matter of fact and not of chance.
     """
 
@@ -108,4 +109,5 @@ class Measured:
     training: float | None = None
     serving: float | None = None
     value_unit: str = ""
+    other: str = ""
     other_effects: dict[str, float] = field(default_factory=dict)

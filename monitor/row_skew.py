@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from trueup.monitor.intervals import wilson
 from trueup.monitor.measured import Measured
 from trueup.monitor.skew_patterns import Pattern, differences
-from trueup.monitor.words import number, percent
+from trueup.monitor.words import percent
 from trueup.records.input_spec import Variable
 from trueup.records.report import Cause, CauseKind, Level, Quantity
 
@@ -144,33 +144,3 @@ def row_skew(
     return RowSkew(
         variable.name, len(training), found.differing, found.patterns, found.examples, threshold
     )
-
-
-@dataclass(frozen=True)
-class JoinCounts:
-    """How the keys of both sides met."""
-
-    training_rows: int
-    serving_rows: int
-    joined: int
-    training_duplicates: int = 0
-    serving_duplicates: int = 0
-    training_unmatched: int = 0
-    serving_unmatched: int = 0
-
-    def notes(self, keys: tuple[str, ...]) -> tuple[str, ...]:
-        """What to say of the join, in sentences."""
-        by = ", ".join(keys)
-        said = [
-            f"{self.joined:,} rows were joined by {by} ({number(self.training_rows)} training, "
-            f"{number(self.serving_rows)} serving rows)"
-        ]
-        for side, twice, alone in (
-            ("training", self.training_duplicates, self.training_unmatched),
-            ("serving", self.serving_duplicates, self.serving_unmatched),
-        ):
-            if twice:
-                said.append(f"{twice:,} {side} rows repeat a key of {by} and were left out")
-            if alone:
-                said.append(f"{alone:,} {side} rows have a key that the other side lacks")
-        return tuple(said)

@@ -24,6 +24,7 @@ CONVERSION_TOLERANCE = 2e-3
 """Relative: converted values may be rounded or converted by a rounded factor."""
 
 MAX_DECIMALS = 8
+ROUNDED_TO = {0: "whole numbers", -1: "tens", -2: "hundreds", -3: "thousands"}
 QUARTER_HOUR_US = 900_000_000
 EXAMPLES = 3
 
@@ -130,10 +131,10 @@ def _rounding(patterns: Counter[Pattern], x: np.ndarray, y: np.ndarray) -> None:
     with np.errstate(over="ignore", invalid="ignore"):
         narrow = x.astype(np.float32).astype(float) == y
     _count(patterns, CauseKind.DTYPE, "float32", "serving is a 32-bit float", int(narrow.sum()))
-    for decimals in range(MAX_DECIMALS + 1):
+    for decimals in range(min(ROUNDED_TO), MAX_DECIMALS + 1):
         near = _close(np.round(x, decimals), y, DOUBLE_TOLERANCE)
         cut = _close(np.trunc(x * 10.0**decimals) / 10.0**decimals, y, DOUBLE_TOLERANCE)
-        to = "whole numbers" if decimals == 0 else f"{decimals} decimals"
+        to = ROUNDED_TO.get(decimals, f"{decimals} decimals")
         _count(patterns, CauseKind.ROUNDING, f"{decimals}", f"serving is rounded to {to}",
                int(near.sum()))  # fmt: skip
         _count(patterns, CauseKind.ROUNDING, f"{decimals} cut", f"serving is cut off to {to}",

@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from trueup.monitor.detectable import minimum_detectable
 from trueup.monitor.levels import higher
 from trueup.monitor.measured import FeaturePair, Limits
 from trueup.monitor.quantities import shares
 from trueup.monitor.shown import categories, histogram, side_summary
+from trueup.monitor.windows import Designs
 from trueup.profile.states import Profile
 from trueup.records.input_spec import Role, Variable
 from trueup.records.report import FeatureSummary, Finding, Level
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What decides how small a change could be seen: limits by feature, the false discovery rate,
+    the number of quantities, and design effects."""
+
+    limits: Mapping[str, Limits]
+    alpha: float
+    tests: int
+    designs: Designs
+
+    def minimum_detectable(self, pair: FeaturePair) -> dict[str, float]:
+        return minimum_detectable(
+            pair, self.limits[pair.name], self.alpha, self.tests, self.designs
+        )
+
+
 def feature_summaries(
     training: Profile, serving: Profile, pairs: Mapping[str, FeaturePair],
-    findings: Sequence[Finding], limits: Mapping[str, Limits], alpha: float,
-    tests: int,
+    findings: Sequence[Finding], seen: Seen,
 ) -> tuple[FeatureSummary, ...]:  # fmt: skip
     """Every column of either side, in the order of the InputSpec, then new ones."""
     best: dict[str, tuple[Level, int | None]] = {}
@@ -31,7 +48,7 @@ def feature_summaries(
         if pair is None:
             result.append(_bare(variable, level, rank))
         else:
-            detectable = minimum_detectable(pair, limits[variable.name], alpha, tests)
+            detectable = seen.minimum_detectable(pair)
             result.append(_summary(pair, training, serving, level, rank, detectable))
     for name, type_name in serving.extra:
         level, rank = best.get(name, (Level.OK, None))

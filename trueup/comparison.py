@@ -9,13 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from trueup.comparison_evidence import (
+    KeyEvidence,
+    WindowEvidence,
+    key_evidence,
+    window_evidence,
+)
 from trueup.config.compare import CompareSettings
 from trueup.datasets.infer import infer_spec
 from trueup.datasets.open import open_dataset
 from trueup.datasets.spec_toml import SpecOverrides, load_spec_overrides
+from trueup.errors import BadInputError
 from trueup.monitor.compare import decide
 from trueup.profile.mapreduce import Progress, first_pass_dataset, profile_dataset
 from trueup.profile.states import Profile
+from trueup.profile.window_length import window_seconds
 from trueup.records.dataset import Dataset
 from trueup.records.input_spec import Role
 from trueup.records.report import Report, Side, Verdict
@@ -88,6 +96,8 @@ def compare(
     serving: Any,
     *,
     time: str | None = None,
+    window: str | None = None,
+    key: str | Sequence[str] = (),
     label: str | None = None,
     ignore: Sequence[str] = (),
     spec: Spec | None = None,
@@ -100,6 +110,11 @@ def compare(
     :param training, serving: pandas or polars frames, Arrow tables, or paths, globs, folders and
         fsspec URLs of CSV, Parquet, JSON lines or TFRecord files.
     :param time, label: columns of the training data with that role; else they are recognized.
+        With ``time``, windows and not rows are the unit of evidence: errors are as wide as
+        training's own windows vary.
+    :param window: how long a window is, such as ``1d`` or ``6h``; chosen when not given.
+    :param key: columns by which rows of both sides belong together; their values are compared
+        one with the other (per-row skew).
     :param ignore: columns that are not compared.
     :param spec: corrections of the inferred InputSpec: a TOML file, or keys by variable name.
     :param progress: called with the weight that is done and the total of the present pass.
@@ -111,6 +126,11 @@ def compare(
     'drift'
     """
     settings = settings or CompareSettings()
+    keys = (key,) if isinstance(key, str) else tuple(key)
+    if window is not None:
+        if time is None:
+            raise BadInputError("a window needs a time", remedy="name the time column too")
+        window_seconds(window)
     before = open_dataset(training, name=None if _is_path(training) else "training")
     after = open_dataset(serving, name=None if _is_path(serving) else "serving")
     overrides = load_spec_overrides(Path(spec)) if isinstance(spec, str | Path) else spec
@@ -118,18 +138,27 @@ def compare(
     if ignore:
         inferred = _without(inferred, ignore, before.name)
     edges = first_pass_dataset(before, inferred, workers=workers, progress=progress)
-    profiles = [
-        profile_dataset(dataset, edges, workers=workers, progress=progress)
-        for dataset in (before, after)
-    ]
+    profiles = (
+        profile_dataset(before, edges, workers=workers, progress=progress),
+        profile_dataset(after, edges, workers=workers, progress=progress),
+    )
+    windows, rows = WindowEvidence(()), KeyEvidence((), ())
+    if time is not None:
+        windows = window_evidence(
+            before, profiles, time, window=window, workers=workers, progress=progress
+        )
+    if keys:
+        rows = key_evidence(before, after, inferred, keys, settings)
+    read = tuple(f"{d.name}: {note}" for d in (before, after) for note in d.notes)
     report = decide(
-        profiles[0],
-        profiles[1],
+        *profiles,
         settings,
         check_id=uuid4().hex,
         now=datetime.now(timezone.utc),
         sides=(_side(before, profiles[0]), _side(after, profiles[1])),
-        notes=tuple(f"{d.name}: {note}" for d in (before, after) for note in d.notes),
+        designs=windows.designs,
+        row_skew=rows.row_skew,
+        notes=(*windows.notes, *rows.notes, *read),
     )
     return Comparison(report, settings)
 

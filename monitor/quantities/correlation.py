@@ -103,16 +103,6 @@ def correlation(tests: PairTests, limits: Mapping[str, Limits]) -> list[Measured
     return found
 
 
-def strongest(pairs: list[Measured]) -> list[Measured]:
-    """Of the findings of each feature the one with the least p-value."""
-    best: dict[str, Measured] = {}
-    for one in pairs:
-        known = best.get(one.feature)
-        if known is None or (one.p_value or 0.0) < (known.p_value or 0.0):
-            best[one.feature] = one
-    return list(best.values())
-
-
 def _measured(tests: PairTests, i: int, j: int, limits: Limits) -> Measured:
     before, after = float(tests.before[i, j]), float(tests.after[i, j])
     effect = after - before
@@ -125,7 +115,7 @@ def _measured(tests: PairTests, i: int, j: int, limits: Limits) -> Measured:
         f"correlation of {first} with {second} went from {number(before)} to {number(after)}",
         p_value=float(tests.p[i, j]), statistic=float(tests.z[i, j]), low=low, high=high,
         threshold=limits.correlation, dead_band=limits.correlation * limits.dead,
-        training=before, serving=after, other_effects={f"with {second}": effect},
+        training=before, serving=after, other=second, other_effects={f"with {second}": effect},
     )  # fmt: skip
 
 

@@ -123,8 +123,7 @@ def _measured(
     return [
         Measured(
             pair.name, Quantity.SHARES, effect, "PSI", "", n0, n, "chi-squared",
-            f"{what} of {pair.name} moved by a PSI of {number(effect)} over {len(cells)} groups "
-            f"(chance: up to {number(null)})",
+            f"{what} of {pair.name} moved by a PSI of {number(effect)} over {len(cells)} groups",
             p_value=float(test.p_value), statistic=float(test.statistic),
             null_quantile=null, freedom=len(cells) - 1, low=low, high=high,
             threshold=max(limits.psi, null), dead_band=limits.psi * limits.dead,

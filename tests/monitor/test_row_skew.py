@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from trueup.monitor.row_skew import JoinCounts, RowSkew, row_skew
+from trueup.monitor.row_skew import RowSkew, row_skew
 from trueup.monitor.skew_patterns import Pattern
+from trueup.profile.join import JoinCounts
 from trueup.records.input_spec import Kind, Variable
 from trueup.records.report import CauseKind, Level, Quantity, Verdict
 

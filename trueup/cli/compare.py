@@ -19,7 +19,20 @@ def compare(
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the report as one HTML page.")
     ] = None,
-    time: Annotated[str | None, typer.Option(metavar="COLUMN", help="Event time.")] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Event time: windows, not rows, count as evidence."),
+    ] = None,
+    window: Annotated[
+        str | None,
+        typer.Option(metavar="LENGTH", help="Window length, such as 1d; chosen when not given."),
+    ] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN", help="Join rows by this column and compare their values (repeatable)."
+        ),
+    ] = None,
     label: Annotated[str | None, typer.Option(metavar="COLUMN", help="True outcome.")] = None,
     ignore: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="Leave a column out (repeatable).")
@@ -45,8 +58,8 @@ def compare(
     settings = load(config).compare
     with progress_on_stderr("comparing", quiet=json) as progress:
         result = compare_data(
-            training, serving, time=time, label=label, ignore=ignore or (), spec=spec,
-            settings=settings, workers=workers, progress=progress,
+            training, serving, time=time, window=window, key=key or (), label=label,
+            ignore=ignore or (), spec=spec, settings=settings, workers=workers, progress=progress,
         )  # fmt: skip
     if html is not None:
         _save(result.to_html(), html)

@@ -90,7 +90,7 @@ def labels(array: pa.Array, variable: Variable) -> Labels:
     counts, missing = code_counts(codes, len(values))
     texts = spelled(values)
     fits, texts = _as_declared(values, texts, variable)
-    is_missing = _missing_labels(values, texts, variable)
+    is_missing = missing_labels(values, texts, variable)
     missing += int(counts[is_missing].sum())
     type_errors = int(counts[~fits & ~is_missing].sum())
     kept = ~is_missing & (counts > 0)
@@ -253,7 +253,8 @@ def _as_declared(
 _TRUTH = {"true": "true", "false": "false", "1": "true", "0": "false"}
 
 
-def _missing_labels(values: pa.Array, texts: pa.Array, variable: Variable) -> np.ndarray:
+def missing_labels(values: pa.Array, texts: pa.Array, variable: Variable) -> np.ndarray:
+    """Which of distinct ``values``, spelled as ``texts``, stand for a missing value; bool."""
     rule = variable.missing
     words = set()
     for sentinel in rule.sentinels:

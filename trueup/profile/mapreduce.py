@@ -1,4 +1,4 @@
-"""Both passes over a data set's partitions: in this process, or in a pool of processes.
+"""Passes over a data set's partitions: in this process, or in a pool of processes.
 
 Partitions do not depend on the number of workers, and what they give is merged in their order; so
 the result is the same to the bit for any number of workers.
@@ -14,9 +14,10 @@ from typing import TypeVar
 import pyarrow as pa
 
 from trueup.errors import ChildTaskError
-from trueup.profile.build import profile_batches
+from trueup.profile.build import profile_batches, sized
 from trueup.profile.edges import Edges
 from trueup.profile.first_pass import FirstPass, first_pass
+from trueup.profile.series import SeriesBuilder, WindowSeries
 from trueup.profile.states import Profile
 from trueup.records.dataset import Dataset, Partition
 from trueup.records.input_spec import InputSpec
@@ -68,6 +69,26 @@ def profile_dataset(
     return reduce(Profile.merge, found, empty)
 
 
+def series_dataset(
+    dataset: Dataset,
+    edges: Edges,
+    time: str,
+    length_s: float,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> WindowSeries:
+    """The windows of ``dataset``, each ``length_s`` seconds long.
+
+    :param time: the variable that places rows in time.
+    :param workers: processes; by default one per core for large data, none else.
+    :raises ChildTaskError: when a worker process ended without a result.
+    """
+    parts = dataset.partitions(PARTITIONS)
+    found = _mapped(partial(_series, edges, time, length_s), parts, workers, progress)
+    return reduce(WindowSeries.merge, found, SeriesBuilder(edges, time, length_s).series())
+
+
 def _first_pass(spec: InputSpec, numbered: tuple[int, Partition]) -> FirstPass:
     number, part = numbered
     return first_pass(part.batches(), spec, number)
@@ -75,6 +96,15 @@ def _first_pass(spec: InputSpec, numbered: tuple[int, Partition]) -> FirstPass:
 
 def _profile(edges: Edges, schema: pa.Schema, numbered: tuple[int, Partition]) -> Profile:
     return profile_batches(numbered[1].batches(), edges, schema)
+
+
+def _series(
+    edges: Edges, time: str, length_s: float, numbered: tuple[int, Partition]
+) -> WindowSeries:
+    builder = SeriesBuilder(edges, time, length_s)
+    for batch in sized(numbered[1].batches()):
+        builder.add(batch)
+    return builder.series()
 
 
 def _mapped(
