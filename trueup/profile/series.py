@@ -226,9 +226,9 @@ class _NumberCells:
         half = edges.clip_high / 2 - edges.clip_low / 2
         self._half = half if half > 0.0 else 1.0
         self._center = edges.clip_low / 2 + edges.clip_high / 2
-        groups = np.array_split(edges.edges[1:-1], CELLS)
-        starts = [group[0] for group in groups if group.size]
-        self._borders = np.array(starts[: CELLS - 1])
+        inner = edges.edges[1:-1]
+        places = np.arange(1, CELLS) * len(inner) // CELLS
+        self._borders = np.unique(inner[places]) if len(inner) else inner
 
     def moments(self, values: np.ndarray, place: np.ndarray, sums: np.ndarray, first: int) -> None:
         """Add to the three columns from ``first`` on: number, sum, sum of squares."""
