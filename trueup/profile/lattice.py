@@ -57,7 +57,7 @@ class LatticeCounter:
                 if not np.array_equal(multiples / per_unit, sample):
                     continue
             trim = sample.size // 64
-            low, high = multiples[trim], multiples[-1 - trim]
+            low, high = float(multiples[trim]), float(multiples[-1 - trim])
             if not high - low < _SIZE // 2 or not abs(low) < 2**52:
                 break
             span = int(high - low) + 1

@@ -18,6 +18,7 @@ from trueup.records.input_spec import Dtype, Kind, Role, Variable
 from trueup.tfdv.numbers_in import read_lengths, read_numbers
 from trueup.tfdv.protos import protos
 from trueup.tfdv.statistics import (
+    BINS,
     BOOL_DOMAIN,
     DISTINCT,
     DOMAIN_INFO,
@@ -101,7 +102,7 @@ def read_feature(
         missing=rows - present - type_errors + without_value,
         type_errors=type_errors,
         non_finite=infinite + content.infinite,
-        elements=values - content.nan if multi else 0,
+        elements=values if multi else 0,
         element_missing=content.nan if multi else 0,
         numeric=content.numeric,
         categories=content.categories,
@@ -184,7 +185,11 @@ def _dtype_and_kind(feature: FeatureNameStatistics) -> tuple[Dtype, Kind]:
     if feature.type == types.FLOAT:
         dtype: Dtype = "float64"
     elif feature.type == types.INT:
-        if info == BOOL_DOMAIN:
+        numbers = feature.num_stats
+        # So does TFDV's schema inference (bool_domain_util.cc); statistics have no Boolean type.
+        zero_one = feature.HasField("num_stats") and numbers.min == 0.0 and numbers.max == 1.0
+        ours = any(statistic.name == BINS for statistic in feature.custom_stats)
+        if info == BOOL_DOMAIN or (zero_one and not ours):
             return "bool", Kind.CATEGORICAL
         if info == TIME_DOMAIN:
             return "timestamp", Kind.TIME

@@ -18,6 +18,9 @@ from trueup.profile.edges import NumericEdges
 STANDARD_BUCKETS = 10
 QUANTILE_BUCKETS = 10
 
+#: Differences of numbers up to here do not overflow.
+_HALF_RANGE = np.finfo(np.float64).max / 2
+
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
@@ -56,16 +59,23 @@ class Binned:
     def of_counts(
         cls, edges: NumericEdges, counts: np.ndarray, minimum: float, maximum: float
     ) -> Binned:
-        """From a profile's counts (underflow, bins, overflow), narrowed to what occurred."""
+        """From a profile's counts (underflow, bins, overflow), narrowed to what occurred.
+
+        Between whole edges only whole numbers are taken to occur, so that ``[3, 4)`` is the
+        point 3.
+        """
         some = counts > 0
         if not some.any():
             return cls(np.zeros(0), np.zeros(0), np.zeros(0))
         low = np.concatenate([[-np.inf], edges.edges])
         high = np.concatenate([edges.edges, [np.inf]])
+        last_closed = high.copy()
         point = np.nextafter(low, np.inf) >= high
         point |= np.isin(low, edges.atoms)
         point[[0, -1]] = False
-        low, high = np.maximum(low, minimum), np.minimum(high, maximum)
+        if _whole_numbers(np.append(edges.edges, (minimum, maximum))):
+            low, last_closed[:-2] = np.ceil(low), np.ceil(high[:-2]) - 1.0
+        low, high = np.maximum(low, minimum), np.minimum(last_closed, maximum)
         high = np.maximum(np.where(point, low, high), low)
         return cls(low[some], high[some], counts[some].astype(np.float64))
 
@@ -76,9 +86,11 @@ class Binned:
     def up_to(self, x: np.ndarray) -> np.ndarray:
         """Mass of values ``<= x``, shape of ``x``."""
         x = np.asarray(x, dtype=np.float64)[..., None]
-        width = self.high - self.low
-        within = (x - self.low) / np.where(width > 0, width, 1.0)
-        share = np.where(width > 0, np.clip(within, 0.0, 1.0), x >= self.low)
+        wide = self.high > self.low
+        scale = 0.5 if np.any(np.abs([self.low, self.high]) > _HALF_RANGE) else 1.0
+        width = np.where(wide, self.high * scale - self.low * scale, 1.0)
+        within = (np.clip(x, self.low, self.high) * scale - self.low * scale) / width
+        share = np.where(wide, within, x >= self.low)
         return np.asarray((share * self.mass).sum(axis=-1))
 
     def quantiles(self, shares: np.ndarray) -> np.ndarray:
@@ -88,7 +100,14 @@ class Binned:
         index = np.minimum(np.searchsorted(above, rank, side="left"), len(above) - 1)
         before = above[index] - self.mass[index]
         part = np.clip((rank - before) / self.mass[index], 0.0, 1.0)
-        return self.low[index] + part * (self.high - self.low)[index]
+        return self.low[index] * (1.0 - part) + self.high[index] * part
+
+
+def _whole_numbers(values: np.ndarray) -> bool:
+    """Whether all values are whole, or next to a whole number (the upper end of an atom's bin)."""
+    return bool(
+        ((values == np.round(values)) | (values == np.nextafter(np.floor(values), np.inf))).all()
+    )
 
 
 def quantile_buckets(binned: Binned, buckets: int = QUANTILE_BUCKETS) -> Buckets:
@@ -114,9 +133,9 @@ def standard_buckets(binned: Binned, buckets: int = STANDARD_BUCKETS) -> Buckets
     low, high = binned.low[0], binned.high[-1]
     if low == high:
         return Buckets.of([(low, high, binned.total)])
-    ends = np.linspace(low, high, buckets + 1)
-    if not np.isfinite(ends).all():
+    if max(-low, high) > _HALF_RANGE:
         return Buckets.of([])  # the range overflows; TFDV writes none either
+    ends = np.linspace(low, high, buckets + 1)
     count = np.diff(binned.up_to(ends))
     count[0] += float(binned.up_to(ends[:1])[0])
     return Buckets(ends[:-1], ends[1:], count)

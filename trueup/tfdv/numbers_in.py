@@ -65,7 +65,7 @@ def read_numbers(feature: FeatureNameStatistics, values: int) -> Numbers:
         edges, counts = _bins(source, minimum, maximum)
         counts = whole_counts(counts, n)
     known = math.isfinite(numbers.mean) and math.isfinite(numbers.std_dev)
-    m2 = n * numbers.std_dev**2  # TFDV divides by n
+    m2 = n * numbers.std_dev * numbers.std_dev  # TFDV divides by n
     mean = numbers.mean
     if not known:
         mean, m2 = _spread_moments(finite, minimum, maximum)
@@ -73,8 +73,8 @@ def read_numbers(feature: FeatureNameStatistics, values: int) -> Numbers:
     m4 = _fourth_bound([standard, quantiles], mean, m2, n, max(maximum - mean, mean - minimum))
     m3 = 0.0
     if KURTOSIS in custom and known:
-        m4 = custom[KURTOSIS].num * m2**2 / n
-        m3 = custom[SKEWNESS].num * m2**1.5 / math.sqrt(n) if SKEWNESS in custom else 0.0
+        m4 = custom[KURTOSIS].num * m2 * m2 / n
+        m3 = custom[SKEWNESS].num * m2 * math.sqrt(m2 / n) if SKEWNESS in custom else 0.0
     moments = Moments(n, mean, m2, m3, m4, minimum, maximum)
     state = NumericState(counts, moments, moments, int(numbers.num_zeros), Atoms())
     fourth_known = m2 <= 0.0 or (KURTOSIS in custom and known)
@@ -160,11 +160,14 @@ def _spread_moments(buckets: Buckets, minimum: float, maximum: float) -> tuple[f
     """Mean and variance of mass spread evenly over ``buckets``."""
     total = float(buckets.count.sum())
     if total <= 0.0:
-        return (minimum + maximum) / 2.0, (maximum - minimum) ** 2 / 12.0
+        reach = np.float64(maximum) / 2.0 - np.float64(minimum) / 2.0
+        with np.errstate(over="ignore"):
+            return minimum / 2.0 + maximum / 2.0, float(reach * reach / 3.0)
     share = buckets.count / total
     middle, width = (buckets.low + buckets.high) / 2.0, buckets.high - buckets.low
     mean = float(share @ middle)
-    return mean, float(share @ ((middle - mean) ** 2 + width**2 / 12.0))
+    with np.errstate(over="ignore"):
+        return mean, float(share @ ((middle - mean) ** 2 + width**2 / 12.0))
 
 
 def _fourth_bound(
@@ -173,13 +176,14 @@ def _fourth_bound(
     """The least upper bound of ``sum((x - mean)**4)`` that is known.
 
     Either ``reach² · m2`` (no value is farther from the mean than ``reach``), or every value at the
-    far end of its bucket; never below ``m2²/n`` (Jensen's inequality).
+    far end of its bucket, as true as the histogram; never below ``m2²/n`` (Jensen's inequality).
     """
-    bounds = [reach**2 * m2]
-    for histogram in histograms:
-        buckets = _finite(histogram)
-        mass = float(buckets.count.sum())
-        if mass > 0.0:
-            far = np.maximum(np.abs(buckets.low - mean), np.abs(buckets.high - mean))
-            bounds.append(float(buckets.count @ far**4) * n / mass)
-    return max(min(bounds), m2**2 / n)
+    with np.errstate(over="ignore"):
+        bounds = [float(np.float64(reach) ** 2 * m2)]
+        for histogram in histograms:
+            buckets = _finite(histogram)
+            mass = float(buckets.count.sum())
+            if mass > 0.0:
+                far = np.maximum(np.abs(buckets.low - mean), np.abs(buckets.high - mean))
+                bounds.append(float(buckets.count @ far**4) * n / mass)
+        return max(min(bounds), float(np.float64(m2) ** 2 / n))

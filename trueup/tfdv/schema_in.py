@@ -75,16 +75,16 @@ def _variable(schema: Schema, name: str, feature: Feature) -> Variable:
         "kind": tags.get("kind", kind.value),
         "shape": tuple(json.loads(tags["shape"])) if "shape" in tags else _shape(feature),
         "role": tags.get("role", role.value),
-        "reason": tags.get("reason", reason),
+        "reason": tags.get("reason", "" if tags else reason),
         "optional": feature.presence.min_fraction < 1.0,
         "unit": tags.get("unit", ""),
-        "domain": _domain(schema, feature),
     }
     if "missing" in tags:
         fields["missing"] = Missing.model_validate_json(tags["missing"])
-    if "domain" in tags:
-        fields["domain"] = json.loads(tags["domain"])
     try:
+        fields["domain"] = (
+            json.loads(tags["domain"]) if "domain" in tags else _domain(schema, feature)
+        )
         return Variable.model_validate(fields)
     except ValidationError as error:
         reasons = "; ".join(problem["msg"] for problem in error.errors())

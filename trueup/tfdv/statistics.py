@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trueup.errors import DataError
-from trueup.profile.edges import FeatureEdges, NumericEdges
+from trueup.profile.edges import MAX_VOCABULARY, FeatureEdges, NumericEdges
 from trueup.profile.moments import Moments
 from trueup.profile.states import FeatureState, NumericState, Profile
 from trueup.records.input_spec import FLOAT_DTYPES, INTEGER_DTYPES, Variable
@@ -36,9 +36,11 @@ if TYPE_CHECKING:
         StringStatistics,
     )
 
-#: TFDV's defaults (StatsOptions.num_top_values, num_rank_histogram_buckets).
+#: TFDV's default (StatsOptions.num_top_values).
 TOP_VALUES = 20
-RANK_BUCKETS = 1000
+
+#: The whole vocabulary; TFDV's default is 1000 (StatsOptions.num_rank_histogram_buckets).
+RANK_BUCKETS = MAX_VOCABULARY
 
 #: Read by TFDV's schema inference (stats_util.DOMAIN_INFO).
 DOMAIN_INFO = "domain_info"
@@ -157,8 +159,9 @@ def _numbers(feature: FeatureNameStatistics, edges: NumericEdges, state: Numeric
     _moments(feature.num_stats, moments, state.zeros)
     binned = _binned(edges, state)
     _histograms(feature.num_stats, binned)
-    if moments.m2 > 0.0:
-        skewness = math.sqrt(moments.n) * moments.m3 / moments.m2**1.5
+    deviation = math.sqrt(moments.m2 / moments.n) if moments.n else 0.0
+    if deviation * moments.m2 > 0.0 and moments.m2**2 > 0.0:  # neither underflows
+        skewness = moments.m3 / (moments.m2 * deviation)
         feature.custom_stats.add(name=SKEWNESS, num=skewness)
         feature.custom_stats.add(name=KURTOSIS, num=moments.kurtosis)
     if moments.n:
