@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from trueup.baseline import Spec, Wishes, is_path, open_baseline, side_of
 from trueup.comparison_evidence import (
     KeyEvidence,
     WindowEvidence,
@@ -16,22 +17,15 @@ from trueup.comparison_evidence import (
     window_evidence,
 )
 from trueup.config.compare import CompareSettings
-from trueup.datasets.infer import infer_spec
 from trueup.datasets.open import open_dataset
-from trueup.datasets.spec_toml import SpecOverrides, load_spec_overrides
 from trueup.errors import BadInputError
 from trueup.monitor.compare import decide
-from trueup.profile.mapreduce import Progress, first_pass_dataset, profile_dataset
-from trueup.profile.states import Profile
+from trueup.profile.mapreduce import Progress, profile_dataset
 from trueup.profile.window_length import window_seconds
-from trueup.records.dataset import Dataset
-from trueup.records.input_spec import Role
-from trueup.records.report import Report, Side, Verdict
+from trueup.records.report import Report, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Spec = SpecOverrides | Mapping[str, Mapping[str, Any]] | str | Path
 
 
 @dataclass(frozen=True)
@@ -108,7 +102,8 @@ def compare(
     """Compare serving data with training data.
 
     :param training, serving: pandas or polars frames, Arrow tables, or paths, globs, folders and
-        fsspec URLs of CSV, Parquet, JSON lines or TFRecord files.
+        fsspec URLs of CSV, Parquet, JSON lines or TFRecord files. Of training also a profile of
+        ``trueup profile``, or TFDV statistics.
     :param time, label: columns of the training data with that role; else they are recognized.
         With ``time``, windows and not rows are the unit of evidence: errors are as wide as
         training's own windows vary.
@@ -131,80 +126,32 @@ def compare(
         if time is None:
             raise BadInputError("a window needs a time", remedy="name the time column too")
         window_seconds(window)
-    before = open_dataset(training, name=None if _is_path(training) else "training")
-    after = open_dataset(serving, name=None if _is_path(serving) else "serving")
-    overrides = load_spec_overrides(Path(spec)) if isinstance(spec, str | Path) else spec
-    inferred = infer_spec(before, overrides=overrides, time=time, label=label)
-    if ignore:
-        inferred = _without(inferred, ignore, before.name)
-    edges = first_pass_dataset(before, inferred, workers=workers, progress=progress)
+    wishes = Wishes(time, label, keys, tuple(ignore), spec)
+    before = open_baseline(training, wishes, workers=workers, progress=progress)
+    after = open_dataset(serving, name=None if is_path(serving) else "serving")
     profiles = (
-        profile_dataset(before, edges, workers=workers, progress=progress),
-        profile_dataset(after, edges, workers=workers, progress=progress),
+        before.profile,
+        profile_dataset(after, before.profile.edges, workers=workers, progress=progress),
     )
     windows, rows = WindowEvidence(()), KeyEvidence((), ())
-    if time is not None:
+    if time is not None and before.dataset is not None:
         windows = window_evidence(
-            before, profiles, time, window=window, workers=workers, progress=progress
+            before.dataset, profiles, time, window=window, workers=workers, progress=progress
         )
-    if keys:
-        rows = key_evidence(before, after, inferred, keys, settings)
-    read = tuple(f"{d.name}: {note}" for d in (before, after) for note in d.notes)
+    if keys and before.dataset is not None:
+        rows = key_evidence(before.dataset, after, profiles[0].edges.spec, keys, settings)
+    read = tuple(f"{side.name}: {note}" for side in (before, after) for note in side.notes)
     report = decide(
         *profiles,
         settings,
         check_id=uuid4().hex,
         now=datetime.now(timezone.utc),
-        sides=(_side(before, profiles[0]), _side(after, profiles[1])),
+        sides=(before.side, side_of(after.name, profiles[1], len(after.schema))),
         designs=windows.designs,
         row_skew=rows.row_skew,
         notes=(*windows.notes, *rows.notes, *read),
     )
     return Comparison(report, settings)
-
-
-def _is_path(source: Any) -> bool:
-    import os
-
-    return isinstance(source, str | os.PathLike)
-
-
-def _without(spec: Any, ignore: Sequence[str], source: str) -> Any:
-    from trueup.datasets.infer import closest
-    from trueup.errors import DataError
-
-    for name in ignore:
-        if name not in spec.by_name:
-            raise DataError(
-                f"the ignored column {name!r} is not in {source}",
-                remedy=closest(name, list(spec.by_name)),
-            )
-    return type(spec)(
-        variables=tuple(
-            v.model_copy(update={"role": Role.IGNORED, "reason": "ignored by the user"})
-            if v.name in ignore
-            else v
-            for v in spec.variables
-        )
-    )
-
-
-def _side(dataset: Dataset, profile: Profile) -> Side:
-    first = last = None
-    for variable in profile.edges.spec.with_role(Role.TIME):
-        state = profile.features[variable.name].numeric
-        if state is not None and state.n:
-            first, last = (
-                datetime.fromtimestamp(seconds, timezone.utc)
-                for seconds in (state.raw.minimum, state.raw.maximum)
-            )
-    return Side(
-        name=dataset.name,
-        rows=profile.rows,
-        columns=len(dataset.schema),
-        first_time=first,
-        last_time=last,
-    )
 
 
 def _shown(settings: CompareSettings) -> dict[str, str]:
