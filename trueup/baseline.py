@@ -90,8 +90,8 @@ def open_baseline(
         return profiled(dataset, wishes, workers=workers, progress=progress)
     if wishes.named:
         raise BadInputError(
-            f"{source} holds statistics, not data: {', '.join(wishes.named)} cannot be changed",
-            remedy="name the data, or make the profile anew with these",
+            f"{source} holds statistics, not rows: {', '.join(wishes.named)} cannot be given",
+            remedy="name the data themselves, or make the profile anew with these",
         )
     return stored
 

@@ -206,7 +206,7 @@ def _by_quantiles(
     slope, start = np.polyfit(x, y, 1)
     if slope <= 0.0:
         return Fit(math.inf, math.inf)
-    off = abs(math.log(slope / conversion.factor))
+    off = abs(math.log(slope) - math.log(conversion.factor))  # the quotient may underflow
     middle, sd = float(np.mean(x)), conversion.factor * before.sd
     apart = abs(start + slope * middle - conversion.offset - conversion.factor * middle)
     left = np.abs(y - conversion.offset - conversion.factor * x) - quantiles.slack

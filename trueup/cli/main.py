@@ -54,6 +54,7 @@ COMMANDS: dict[str, Entry] = {
     "compare": Entry(
         "trueup.cli.compare:compare", "Compare serving data with training data: drift or fault?"
     ),
+    "profile": Entry("trueup.cli.profile:profile", "Say what is in a data set; keep its profile."),
     "doctor": Entry(
         "trueup.cli.doctor:doctor", "Check installation, store, disk and clock; say what to mend."
     ),

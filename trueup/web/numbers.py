@@ -98,6 +98,18 @@ def moment(when: datetime | None) -> str:
     return when.strftime("%Y-%m-%d %H:%M UTC")
 
 
+def moment_of(seconds: float) -> str:
+    """A time in seconds since 1970, as :func:`moment`.
+
+    >>> moment_of(1372656600.0)
+    '2013-07-01 05:30 UTC'
+    """
+    try:
+        return moment(datetime.fromtimestamp(seconds, timezone.utc))
+    except (OverflowError, ValueError, OSError):
+        return f"{number(seconds)} s"
+
+
 def _decimals(size: float, digits: int) -> int:
     return max(0, digits - 1 - math.floor(math.log10(size) + 1e-9)) if size else 0
 

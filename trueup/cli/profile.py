@@ -1,0 +1,77 @@
+"""``trueup profile``: what is in a data set, and its profile as a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trueup.cli.options import JsonOption
+
+
+def profile(
+    data: Annotated[str, typer.Argument(help="Data: file, folder, glob or URL.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE",
+            help="Write the profile; trueup compare takes it in place of the training data.",
+        ),
+    ] = None,
+    tfdv: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write TFDV statistics too: text for .pbtxt, TFRecord for .tfrecord, else binary.",
+        ),
+    ] = None,
+    write_spec: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write what the columns are as TOML, to be corrected."),
+    ] = None,
+    spec: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="TOML that corrects what columns are.")
+    ] = None,
+    time: Annotated[str | None, typer.Option(metavar="COLUMN", help="Event time.")] = None,
+    label: Annotated[str | None, typer.Option(metavar="COLUMN", help="True outcome.")] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Leave a column out (repeatable).")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; chosen by size when not given.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Say what is in a data set, column by column; with -o keep its profile."""
+    from trueup.baseline import Wishes, profiled
+    from trueup.cli.progress import progress_on_stderr
+    from trueup.datasets.open import open_dataset
+    from trueup.datasets.spec_toml import dump_spec
+    from trueup.frames.whole import write_whole
+    from trueup.monitor.describe import describe
+    from trueup.profile.file import save_profile
+    from trueup.web.profile_table import print_profile
+
+    wishes = Wishes(time=time, label=label, ignore=tuple(ignore or ()), spec=spec)
+    with progress_on_stderr("profiling", quiet=json) as progress:
+        found = profiled(open_dataset(data), wishes, workers=workers, progress=progress)
+    written = []
+    if output is not None:
+        save_profile(found.to_file(), output)
+        written.append(f"The profile is in {output}.")
+    if tfdv is not None:
+        from trueup.tfdv.statistics import write_statistics
+
+        write_statistics(found.profile, tfdv, name=found.name)
+        written.append(f"TFDV statistics are in {tfdv}.")
+    if write_spec is not None:
+        write_whole(write_spec, dump_spec(found.profile.edges.spec).encode())
+        written.append(f"What the columns are is in {write_spec}.")
+    summary = describe(found.profile, found.name, found.notes)
+    if json:
+        typer.echo(summary.model_dump_json())
+        return
+    print_profile(summary)
+    for sentence in written:
+        typer.echo(sentence)
