@@ -9,14 +9,12 @@ from typing import Any
 import pyarrow as pa
 
 from trueup.datasets.roles import (
-    CALENDAR_REASON,
     FEW_ROWS,
-    LABEL_NAMES,
     PARSES,
     TimeForm,
     calendar_parts,
-    id_reason,
     main_time,
+    role_of,
     time_form,
 )
 from trueup.datasets.sample import ColumnFacts, facts_of, sample
@@ -79,7 +77,7 @@ def infer_spec(
     calendar = calendar_parts(facts.values(), time) - {label, *keys}
     variables = []
     for name, known in facts.items():
-        role, reason = _role(known, time, label, keys, calendar, forms.get(name))
+        role, reason = role_of(known, time, label, keys, calendar, forms.get(name))
         variables.append(_variable(known, role, reason, forms.get(name)))
     spec = InputSpec(variables=tuple(variables))
     return spec if overrides is None else apply_overrides(spec, overrides)
@@ -101,31 +99,6 @@ def _asked_time(source: str, facts: ColumnFacts) -> TimeForm:
             remedy="give timestamps, ISO 8601 strings, or seconds since 1970",
         )
     return form
-
-
-def _role(
-    facts: ColumnFacts,
-    time: str | None,
-    label: str | None,
-    keys: Sequence[str],
-    calendar: set[str],
-    form: TimeForm | None,
-) -> tuple[Role, str]:
-    name = facts.name
-    if name == label:
-        return Role.LABEL, "given as the label"
-    if name == time and form is not None:
-        return Role.TIME, f"event time: {form.what}"
-    if name in keys:
-        return Role.ID, "given as a key"
-    if label is None and name.lower() in LABEL_NAMES:
-        return Role.LABEL, f"it is named {name!r}"
-    if name in calendar:
-        return Role.IGNORED, CALENDAR_REASON
-    if form is not None:
-        return Role.FEATURE, f"{form.what}; the event time is {time!r}" if time else form.what
-    reason = id_reason(facts)
-    return (Role.ID, reason) if reason else (Role.FEATURE, "")
 
 
 def _variable(facts: ColumnFacts, role: Role, reason: str, form: TimeForm | None) -> Variable:

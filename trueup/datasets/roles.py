@@ -1,16 +1,17 @@
 """Which columns identify rows, tell their time, repeat the calendar, or are the label. Pure
-decisions on :class:`~trueup.datasets.sample.ColumnFacts`; each gives its reason in words.
+decisions on facts about columns; each gives its reason in words.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import pyarrow as pa
 
-from trueup.datasets.sample import ColumnFacts
+from trueup.records.input_spec import Role
 
 ENOUGH_ROWS = 100
 """With fewer values, that all are different says nothing."""
@@ -52,6 +53,45 @@ CALENDAR_RANGES: Mapping[str, tuple[int, int]] = {
 CALENDAR_REASON = "calendar part of the event time: it changes by itself"
 
 
+class Facts(Protocol):
+    """What these decisions look at: of rows (:class:`~trueup.datasets.sample.ColumnFacts`), or of
+    statistics.
+
+    :param whole: whether the facts are of all rows; ``n``: how many values there are.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def whole(self) -> bool: ...
+    @property
+    def type(self) -> pa.DataType: ...
+    @property
+    def multi_valued(self) -> bool: ...
+    @property
+    def is_integer(self) -> bool: ...
+    @property
+    def is_string(self) -> bool: ...
+    @property
+    def n(self) -> int: ...
+    @property
+    def null_share(self) -> float: ...
+    @property
+    def span(self) -> tuple[float, float]: ...
+    @property
+    def distinct(self) -> int: ...
+    @property
+    def all_distinct(self) -> bool: ...
+    @property
+    def counts_up(self) -> bool: ...
+    @property
+    def number_share(self) -> float: ...
+    @property
+    def time_share(self) -> float: ...
+    @property
+    def spaced_share(self) -> float: ...
+
+
 @dataclass(frozen=True)
 class TimeForm:
     """How a column tells time.
@@ -63,7 +103,7 @@ class TimeForm:
     unit: str = ""
 
 
-def time_form(facts: ColumnFacts, *, asked: bool = False) -> TimeForm | None:
+def time_form(facts: Facts, *, asked: bool = False) -> TimeForm | None:
     """How a column tells time, or ``None``. Integers are believed to be seconds since 1970 when
     the name says time, or when the user did (``asked``)."""
     if facts.multi_valued or not facts.n:
@@ -81,7 +121,7 @@ def time_form(facts: ColumnFacts, *, asked: bool = False) -> TimeForm | None:
     return None
 
 
-def main_time(forms: Mapping[str, TimeForm], facts: Mapping[str, ColumnFacts]) -> str | None:
+def main_time(forms: Mapping[str, TimeForm], facts: Mapping[str, Facts]) -> str | None:
     """The column of event times among those that tell time: by name, then by how many rows have
     it, then by place. A birth date or a due date is never it."""
     candidates = [name for name in forms if not _NOT_EVENT.search(name.lower())]
@@ -92,7 +132,7 @@ def main_time(forms: Mapping[str, TimeForm], facts: Mapping[str, ColumnFacts]) -
         known = name.lower()
         place = _TIME_NAMES.index(known) if known in _TIME_NAMES else len(_TIME_NAMES)
         column = facts[name]
-        return column.distinct < 2, place, column.column.null_count / max(len(column.column), 1)
+        return column.distinct < 2, place, column.null_share
 
     return min(candidates, key=rank)
 
@@ -102,7 +142,37 @@ def _tokens(name: str) -> list[str]:
     return [token for token in re.split(r"[_\W]+", spaced.lower()) if token]
 
 
-def id_reason(facts: ColumnFacts) -> str:
+def role_of(
+    facts: Facts,
+    time: str | None,
+    label: str | None,
+    keys: Collection[str],
+    calendar: Collection[str],
+    form: TimeForm | None,
+) -> tuple[Role, str]:
+    """What a column is for, and why, where its kind does not say it.
+
+    :param time, label, keys: the columns that have these roles.
+    :param calendar: those of :func:`calendar_parts`; ``form``: that of :func:`time_form`.
+    """
+    name = facts.name
+    if name == label:
+        return Role.LABEL, "given as the label"
+    if name == time and form is not None:
+        return Role.TIME, f"event time: {form.what}"
+    if name in keys:
+        return Role.ID, "given as a key"
+    if label is None and name.lower() in LABEL_NAMES:
+        return Role.LABEL, f"it is named {name!r}"
+    if name in calendar:
+        return Role.IGNORED, CALENDAR_REASON
+    if form is not None:
+        return Role.FEATURE, f"{form.what}; the event time is {time!r}" if time else form.what
+    reason = id_reason(facts)
+    return (Role.ID, reason) if reason else (Role.FEATURE, "")
+
+
+def id_reason(facts: Facts) -> str:
     """Why a column identifies rows; empty when it does not."""
     if facts.multi_valued or not (facts.is_integer or facts.is_string) or not facts.n:
         return ""
@@ -121,7 +191,7 @@ def id_reason(facts: ColumnFacts) -> str:
     return ""
 
 
-def calendar_parts(facts: Iterable[ColumnFacts], time: str | None) -> set[str]:
+def calendar_parts(facts: Iterable[Facts], time: str | None) -> set[str]:
     """Integer columns that are named for a part of the date and have its values, where there is a
     column of event times, or year, month and day stand together."""
     found: dict[str, str] = {}

@@ -95,6 +95,11 @@ class ColumnFacts:
     def n(self) -> int:
         return len(self.values)
 
+    @property
+    def null_share(self) -> float:
+        """Share of rows without a value; 0 when there are no rows."""
+        return float(self.column.null_count) / max(len(self.column), 1)
+
     @cached_property
     def distinct(self) -> int:
         return int(pc.count_distinct(self.values).as_py()) if self.n else 0

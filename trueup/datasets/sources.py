@@ -7,26 +7,25 @@ from __future__ import annotations
 
 import glob
 import os
-import struct
-from collections.abc import Iterator
+import re
+import stat
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
+from trueup.datasets.formats import SNIFFED_BYTES, by_suffix, format_of, packed_by
+from trueup.datasets.nested import some
+from trueup.datasets.unpack import damage, unpacked
 from trueup.errors import DataError, UnsupportedError
 
-FORMATS = {
-    ".csv": "csv", ".tsv": "csv", ".txt": "csv",
-    ".parquet": "parquet", ".pq": "parquet", ".parq": "parquet",
-    ".jsonl": "json", ".ndjson": "json", ".json": "json",
-    ".tfrecord": "tfrecord", ".tfrecords": "tfrecord", ".tfrec": "tfrecord",
-}  # fmt: skip
+_PARTITION = re.compile(r"^[^=/]+=[^/]*$")
+"""A folder that is named for a column's value, as Hive and Spark write them."""
 
-_COMPRESSIONS = {".gz": "gzip", ".gzip": "gzip", ".bz2": "bz2", ".xz": "xz", ".zip": "zip"}
-
-_MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"PK\x03\x04": "zip"}
-
-_SNIFFED_BYTES = 4096
+_TRANSPORTS = frozenset(
+    {"aiohttp", "aiobotocore", "botocore", "s3fs", "gcsfs", "google", "azure", "adlfs", "requests"}
+)
+"""Packages whose errors, raised under fsspec, are about the address or the network."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +50,24 @@ class File:
     def open(self) -> Iterator[IO[bytes]]:
         """The decompressed bytes; what fails while reading is a :class:`DataError`."""
         try:
-            if self.remote or self.compression:
+            if self.remote:
                 import fsspec
 
-                with fsspec.open(self.path, "rb", compression=self.compression or None) as stream:
+                with (
+                    fsspec.open(self.path, "rb") as packed,
+                    unpacked(packed, self.compression, self.path) as stream,
+                ):
                     yield stream
             else:
-                with open(self.path, "rb") as stream:
+                with (
+                    open(self.path, "rb") as packed,
+                    unpacked(packed, self.compression, self.path) as stream,
+                ):
                     yield stream
-        except (OSError, EOFError) as error:
-            raise unreadable(self.path, error) from error
+        except Exception as error:
+            if isinstance(error, (OSError, EOFError, *damage())) or _in_transport(error):
+                raise unreadable(self.path, error) from error
+            raise
 
 
 def unreadable(path: str, error: BaseException) -> DataError:
@@ -70,9 +77,16 @@ def unreadable(path: str, error: BaseException) -> DataError:
     if isinstance(error, PermissionError):
         return DataError(f"{path} may not be read: permission denied")
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if is_url(path) and (_in_transport(error) or isinstance(error, ConnectionError)):
+        remedy = "check the address, the network and your access to it"
+        return DataError(f"{path} cannot be read: {reason}", remedy=remedy)
     return DataError(
         f"{path} cannot be read: {reason}", remedy="it may be damaged or cut short; write it again"
     )
+
+
+def _in_transport(error: BaseException) -> bool:
+    return any(kind.__module__.partition(".")[0] in _TRANSPORTS for kind in type(error).__mro__)
 
 
 def is_url(path: str) -> bool:
@@ -85,29 +99,49 @@ def find_files(source: str) -> tuple[list[File], list[str]]:
 
     :raises DataError: when nothing is there, or a directory holds no data.
     """
-    if is_url(source):
-        paths = _remote_paths(source)
-    elif os.path.isdir(source):
-        paths = _walk(source)
-    elif os.path.exists(source):
-        paths = [source]
-    elif glob.has_magic(source):
-        found = [p for p in sorted(glob.glob(source, recursive=True)) if _is_data(p)]
-        paths = [path for p in found for path in (_walk(p) if os.path.isdir(p) else [p])]
-        if not paths:
-            raise DataError(f"no file matches {source}", remedy="check the pattern")
-    else:
-        raise DataError(f"{source} does not exist", remedy="check the path")
-    if not paths:
-        raise DataError(f"the directory {source} holds no data files")
-    known = [path for path in paths if _by_suffix(path)[0]]
+    paths = _remote_paths(source) if is_url(source) else _local_paths(source)
+    known = [path for path in paths if by_suffix(path)[0]]
     chosen = known or paths
     notes = [
         f"{path} was passed over: its suffix names no format that is read here"
         for path in paths
         if path not in set(chosen)
     ]
-    return [_describe(path) for path in chosen], notes
+    return [_describe(path) for path in chosen], notes + _folder_notes(source, chosen)
+
+
+def _local_paths(source: str) -> list[str]:
+    if not source:
+        raise DataError("the path is empty", remedy="name a file, folder, pattern or URL")
+    path = os.path.expanduser(source)
+    if os.path.isdir(path):
+        paths = _walk(path)
+    elif os.path.lexists(path):
+        paths = [path]
+    elif glob.has_magic(path):
+        found = [p for p in sorted(glob.glob(path, recursive=True)) if _is_data(p)]
+        paths = [inner for p in found for inner in (_walk(p) if os.path.isdir(p) else [p])]
+        if not paths:
+            raise DataError(f"no file matches {source}", remedy="check the pattern")
+    elif source == "-":
+        raise DataError(
+            "standard input cannot be compared: data are read more than once",
+            remedy="write them to a file and name that",
+        )
+    else:
+        raise DataError(f"{source} does not exist", remedy="check the path")
+    if not paths:
+        raise DataError(f"the directory {source} holds no data files", remedy="check the path")
+    return paths
+
+
+def _folder_notes(source: str, paths: Sequence[str]) -> list[str]:
+    """What folders say that their files do not."""
+    below = {part for path in paths for part in path[len(source) :].split("/")[:-1]}
+    found = sorted({part.partition("=")[0] for part in below if _PARTITION.match(part)})
+    if not found:
+        return []
+    return [f"names of folders give values of {some(found)}: these are not read as columns"]
 
 
 def _is_data(path: str) -> bool:
@@ -134,38 +168,34 @@ def _remote_paths(source: str) -> list[str]:
             paths = sorted(p for p in fs.find(path) if _is_data(p))
         else:
             paths = [path] if fs.exists(path) else []
-    except (ImportError, ValueError) as error:
-        raise UnsupportedError(f"{source} cannot be opened: {error}") from error
-    except OSError as error:
-        raise unreadable(source, error) from error
+    except ImportError as error:
+        raise UnsupportedError(
+            f"{source} cannot be opened: {error}", remedy="install what it names, or copy the data"
+        ) from error
+    except ValueError as error:
+        raise UnsupportedError(
+            f"{source} cannot be opened: {error}",
+            remedy="give a local path, or a URL such as s3://, gs:// or https://",
+        ) from error
+    except Exception as error:
+        if isinstance(error, OSError) or _in_transport(error):
+            raise unreadable(source, error) from error
+        raise
     if not paths:
         raise DataError(f"{source} does not exist or holds no files", remedy="check the address")
     return [str(fs.unstrip_protocol(p)) for p in paths]
 
 
-def _by_suffix(path: str) -> tuple[str, str]:
-    stem, suffix = os.path.splitext(path.lower())
-    compression = _COMPRESSIONS.get(suffix, "")
-    if compression:
-        suffix = os.path.splitext(stem)[1]
-    return FORMATS.get(suffix, ""), compression
-
-
 def _describe(path: str) -> File:
-    format_, compression = _by_suffix(path)
+    named, compression = by_suffix(path)
     size = _size(path)
     if not size:
-        return File(path, 0, format_ or "csv", compression)
+        return File(path, 0, named or "csv", compression)
     with File(path, size, "").open() as stream:
-        magic = stream.read(8)
-    compression = next((name for head, name in _MAGIC.items() if magic.startswith(head)), "")
+        compression = packed_by(stream.read(8))
     with File(path, size, "", compression).open() as stream:
-        head = stream.read(_SNIFFED_BYTES)
-    content = _by_content(head)
-    # Suffixes are often wrong about text, never about PAR1 or a frame with a valid checksum.
-    if content in ("parquet", "tfrecord") or not format_:
-        format_ = content
-    return File(path, size, format_, compression)
+        head = stream.read(SNIFFED_BYTES)
+    return File(path, size, format_of(head, named, path), compression)
 
 
 def _size(path: str) -> int:
@@ -175,28 +205,15 @@ def _size(path: str) -> int:
 
             fs, inner = fsspec.core.url_to_fs(path)
             return int(fs.size(inner) or 0)
-        return os.path.getsize(path)
-    except OSError as error:
-        raise unreadable(path, error) from error
-
-
-def _by_content(head: bytes) -> str:
-    if head[:4] == b"PAR1":
-        return "parquet"
-    if len(head) >= 12 and _is_frame(head):
-        return "tfrecord"
-    if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{":
-        return "json"
-    return "csv"
-
-
-def _is_frame(head: bytes) -> bool:
-    """Whether the first 12 bytes are a TFRecord length and its masked CRC-32C."""
-    import google_crc32c
-
-    crc = google_crc32c.value(head[:8])
-    masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-    return bool(struct.unpack("<I", head[8:12])[0] == masked)
+        found = os.stat(path)
+    except Exception as error:
+        if isinstance(error, OSError) or _in_transport(error):
+            raise unreadable(path, error) from error
+        raise
+    if not stat.S_ISREG(found.st_mode):
+        what = "a pipe, which can be read only once" if stat.S_ISFIFO(found.st_mode) else "no file"
+        raise DataError(f"{path} is {what}", remedy="write the data to a file and name that")
+    return found.st_size
 
 
 def pyarrow_file(file: File, stack: Any) -> Any:

@@ -91,9 +91,9 @@ class Moments:
 
     def shifted(self, shift: float) -> Moments:
         """The same with ``shift`` added to the mean, to twice the precision of a float64."""
-        mean = self.mean + shift
-        part = mean - self.mean  # two-sum (Knuth, TAOCP 4.2.2): what the addition rounded off
-        tail = (self.mean - (mean - part)) + (shift - part) + self.mean_tail
+        step, lost = _two_sum(shift, self.mean_tail)
+        mean, tail = _two_sum(self.mean, step)
+        tail += lost
         return replace(self, mean=mean, mean_tail=tail if math.isfinite(tail) else 0.0)
 
     def merge(self, other: Moments) -> Moments:
@@ -140,6 +140,13 @@ class Moments:
             return 3.0
         ratio = self.n * (self.m4 / self.m2) / self.m2
         return ratio if math.isfinite(ratio) else 3.0
+
+
+def _two_sum(a: float, b: float) -> tuple[float, float]:
+    """``a + b`` rounded, and what rounding cut off (Knuth, TAOCP 4.2.2)."""
+    total = a + b
+    part = total - a
+    return total, (a - (total - part)) + (b - part)
 
 
 def _mean(x: np.ndarray) -> float:

@@ -13,7 +13,8 @@ from trueup.profile.edges import Edges, FeatureEdges
 from trueup.profile.states import FeatureState, Profile
 from trueup.records.input_spec import InputSpec, Role, Variable
 from trueup.tfdv.anomalies import dotted
-from trueup.tfdv.features_in import read_feature
+from trueup.tfdv.facts import with_roles
+from trueup.tfdv.features_in import ReadFeature, read_feature
 from trueup.tfdv.files import read_statistics
 from trueup.tfdv.protos import protos
 from trueup.tfdv.schema_in import from_schema
@@ -102,9 +103,7 @@ def from_statistics(
 class _Builder:
     rows: int
     declared: dict[str, Variable]
-    variables: dict[str, Variable] = field(default_factory=dict)
-    edges: dict[str, FeatureEdges] = field(default_factory=dict)
-    states: dict[str, FeatureState] = field(default_factory=dict)
+    reads: dict[str, ReadFeature] = field(default_factory=dict)
     facts: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, feature: FeatureNameStatistics) -> None:
@@ -115,23 +114,25 @@ class _Builder:
         if feature.WhichOneof("stats") is None:
             self.facts["without any statistics, left out"].append(name)
             return
-        if name in self.variables:
+        if name in self.reads:
             raise DataError(f"feature {name!r} occurs twice in the statistics")
-        read = read_feature(name, feature, self.rows, self.declared.get(name))
-        for fact in read.facts:
-            self.facts[fact].append(name)
-        self.variables[name] = read.variable
-        if read.variable.compared or read.variable.role is Role.TIME:
-            self.edges[name], self.states[name] = read.edges, read.state
+        self.reads[name] = read_feature(name, feature, self.rows, self.declared.get(name))
 
     def finished(self) -> StatisticsBaseline:
-        if not self.states:
+        variables = with_roles(self.reads, self.declared.keys() & self.reads.keys())
+        edges: dict[str, FeatureEdges] = {}
+        states: dict[str, FeatureState] = {}
+        for name, variable in variables.items():
+            if variable.compared or variable.role is Role.TIME:
+                edges[name], states[name] = self.reads[name].edges, self.reads[name].state
+                for fact in self.reads[name].facts:
+                    self.facts[fact].append(name)
+        if not any(variables[name].compared for name in states):
             raise DataError("the statistics hold no feature that can be compared")
-        spec = InputSpec(variables=tuple(self.variables.values()))
-        edges = Edges(spec, self.edges)
+        spec = InputSpec(variables=tuple(variables.values()))
         notes = tuple(_note(fact, names) for fact, names in self.facts.items())
-        profile = Profile(edges, self.rows, self.states)
-        return StatisticsBaseline(spec, edges, profile, (ALWAYS_LACKING, *notes))
+        profile = Profile(Edges(spec, edges), self.rows, states)
+        return StatisticsBaseline(spec, profile.edges, profile, (ALWAYS_LACKING, *notes))
 
 
 def _note(fact: str, names: list[str]) -> str:

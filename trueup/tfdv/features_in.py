@@ -14,7 +14,7 @@ from trueup.profile.edges import MAX_VOCABULARY, CategoryEdges, FeatureEdges, Nu
 from trueup.profile.hashing import hash_strings
 from trueup.profile.sketches import FrequentItems, Hll
 from trueup.profile.states import CategoryState, FeatureState, NumericState
-from trueup.records.input_spec import Dtype, Kind, Role, Variable
+from trueup.records.input_spec import Dtype, Kind, Variable
 from trueup.tfdv.numbers_in import read_lengths, read_numbers
 from trueup.tfdv.protos import protos
 from trueup.tfdv.statistics import (
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 #: TFDV's stand-in for values that are not UTF-8 (constants.NON_UTF8_PLACEHOLDER).
 NOT_UTF8 = "__BYTES_VALUE__"
 
-#: From so many values on, strings that are all different are an id.
-ID_FROM_ROWS = 100
-
 #: Of more distinct values the estimate stops growing; it is shown, and nothing is tested on it.
 MOST_STAND_INS = 1 << 20
 
@@ -58,12 +55,16 @@ LIST_SPREAD = "the spread of list lengths is estimated from their histogram"
 
 
 class ReadFeature(NamedTuple):
-    """A feature with what is to be said about it."""
+    """A feature with what is to be said about it.
+
+    :param unique: how many different values it has; ``None`` where the statistics do not say.
+    """
 
     variable: Variable
     edges: FeatureEdges
     state: FeatureState
     facts: tuple[str, ...]
+    unique: int | None = None
 
 
 class _Content(NamedTuple):
@@ -109,7 +110,10 @@ def read_feature(
         lengths=lengths,
         distinct=content.distinct,
     )
-    return ReadFeature(variable, edges, state, facts)
+    unique = int(custom[DISTINCT]) if DISTINCT in custom else None
+    if feature.HasField("string_stats"):
+        unique = int(feature.string_stats.unique)
+    return ReadFeature(variable, edges, state, facts, unique)
 
 
 def _content(
@@ -154,16 +158,11 @@ def _variable(
     if multi:
         same = common.min_num_values == common.max_num_values
         shape = (int(common.max_num_values),) if same and common.max_num_values > 1 else (-1,)
-    strings = feature.string_stats
-    every = feature.HasField("string_stats") and strings.unique >= common.tot_num_values
-    is_id = every and not multi and common.tot_num_values >= ID_FROM_ROWS
     return Variable(
         name=name,
         dtype=dtype,
         kind=kind,
         shape=shape,
-        role=Role.ID if is_id else Role.FEATURE,
-        reason="every value is different" if is_id else "",
         optional=common.num_missing > 0,
     )
 
