@@ -1,0 +1,129 @@
+"""``trueup profile`` as a user runs it: the table, JSON, and the files it writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tomllib
+
+from trueup.cli.main import main
+from trueup.cli.progress import SECONDS_BETWEEN_LINES, line_now_and_then
+from trueup.profile.file import open_profile
+from trueup.records.data_summary import DataSummary
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(1)
+    rows = 2_000
+    frame = pd.DataFrame(
+        {
+            "ride": np.arange(rows),
+            "at": pd.date_range("2013-07-01", periods=rows, freq="min", tz="UTC"),
+            "fare": rng.lognormal(2, 0.5, rows).round(2),
+            "city": rng.choice(["Oslo", "Bergen"], rows),
+        }
+    )
+    frame.loc[::10, "fare"] = np.nan
+    path = tmp_path / "rides.csv"
+    frame.to_csv(path, index=False)
+    return path
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = main([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_the_table_shows_every_column(data, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    code, out, err = run(capsys, "profile", data)
+    assert (code, err) == (0, "")
+    assert "2,000 rows, 4 columns" in out
+    lines = {line.split()[0]: line for line in out.splitlines() if line.strip()}
+    assert "id:" in lines["ride"]
+    assert "2013-07-01 00:00 UTC" in lines["at"]
+    assert "10 %" in lines["fare"].replace("\N{NO-BREAK SPACE}", " ") and "mean" in lines["fare"]
+    assert "Oslo" in lines["city"] and "Bergen" in lines["city"]
+
+
+def test_json_is_a_data_summary(data, capsys) -> None:
+    code, out, _ = run(capsys, "profile", data, "--json")
+    assert code == 0
+    summary = DataSummary.model_validate_json(out)
+    fare = next(one for one in summary.variables if one.variable.name == "fare")
+    frame = pd.read_csv(data)
+    assert fare.summary is not None
+    assert fare.summary.missing == frame["fare"].isna().sum()
+    assert fare.summary.mean == pytest.approx(frame["fare"].mean())
+    city = next(one for one in summary.variables if one.variable.name == "city")
+    assert {v.value: v.count for v in city.frequent} == frame["city"].value_counts().to_dict()
+
+
+def test_a_profile_stands_in_for_the_training_data(data, capsys, tmp_path) -> None:
+    serving = tmp_path / "serving.csv"
+    frame = pd.read_csv(data)
+    frame.assign(fare=frame["fare"] * 1.609344).to_csv(serving, index=False)
+    saved = tmp_path / "rides.profile"
+    code, out, _ = run(capsys, "profile", data, "-o", saved)
+    assert code == 0
+    assert f"The profile is in {saved}." in out
+    assert open_profile(saved).profile.rows == 2_000
+    reports = []
+    for training in (data, saved):
+        code, out, _ = run(capsys, "compare", training, serving, "--json")
+        assert code in (3, 4)
+        report = json.loads(out)
+        for volatile in ("check_id", "created_at"):
+            del report[volatile]
+        reports.append(report)
+    assert reports[0] == reports[1]
+
+
+def test_what_needs_rows_is_refused_of_a_profile(data, capsys, tmp_path) -> None:
+    saved = tmp_path / "rides.profile"
+    run(capsys, "profile", data, "-o", saved)
+    code, _, err = run(capsys, "compare", saved, data, "--key", "ride")
+    assert code == 2
+    assert "holds statistics, not rows: keys cannot be given" in err
+
+
+def test_the_written_spec_is_read_back(data, capsys, tmp_path) -> None:
+    written = tmp_path / "spec.toml"
+    assert run(capsys, "profile", data, "--write-spec", written)[0] == 0
+    text = written.read_text()
+    tomllib.loads(text)
+    written.write_text(text.replace("[variables.fare]", '[variables.fare]\nunit = "NOK"', 1))
+    code, out, _ = run(capsys, "profile", data, "--spec", written, "--json")
+    assert code == 0
+    summary = DataSummary.model_validate_json(out)
+    units = {one.variable.name: one.variable.unit for one in summary.variables}
+    assert units["fare"] == "NOK"
+
+
+def test_wrong_words_are_one_sentence(data, capsys, tmp_path) -> None:
+    for arguments, words in (
+        (["missing.csv"], "missing.csv"),
+        ([data, "--time", "fair"], "did you mean 'fare'?"),
+        ([data, "--ignore", "citty"], "did you mean 'city'?"),
+        ([data, "-o", tmp_path / "none" / "x"], "cannot write"),
+    ):
+        code, out, err = run(capsys, "profile", *arguments)
+        assert (code, out) == (2, "")
+        assert words in err
+        assert len(err.strip().splitlines()) == 1
+
+
+def test_long_work_writes_a_line_now_and_then() -> None:
+    now = 0.0
+    lines: list[str] = []
+    update = line_now_and_then("profiling", lambda: now, lines.append)
+    for step in range(1, 101):
+        now += SECONDS_BETWEEN_LINES / 20
+        update(step, 100)
+    assert lines == [f"profiling: {percent} %" for percent in (20, 40, 60, 80, 100)]
