@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from trueup.baseline import Spec, Wishes, is_path, open_baseline, side_of
+from trueup.baseline import Spec, Wishes, open_baseline, open_rows, side_of
 from trueup.comparison_evidence import (
     KeyEvidence,
     WindowEvidence,
@@ -17,7 +17,6 @@ from trueup.comparison_evidence import (
     window_evidence,
 )
 from trueup.config.compare import CompareSettings
-from trueup.datasets.open import open_dataset
 from trueup.errors import BadInputError
 from trueup.monitor.compare import decide
 from trueup.profile.mapreduce import Progress, profile_dataset
@@ -95,6 +94,7 @@ def compare(
     label: str | None = None,
     ignore: Sequence[str] = (),
     spec: Spec | None = None,
+    slice_name: str | None = None,
     settings: CompareSettings | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -111,7 +111,9 @@ def compare(
     :param key: columns by which rows of both sides belong together; their values are compared
         one with the other (per-row skew).
     :param ignore: columns that are not compared.
-    :param spec: corrections of the inferred InputSpec: a TOML file, or keys by variable name.
+    :param spec: corrections of the inferred InputSpec: a TOML file, a schema proto of TFX (.pb,
+        .pbtxt), or keys by variable name.
+    :param slice_name: which slice of TFDV statistics; that of all examples when absent.
     :param progress: called with the weight that is done and the total of the present pass.
     :raises DataError: when a data set cannot be read; the message names file and column.
 
@@ -126,9 +128,9 @@ def compare(
         if time is None:
             raise BadInputError("a window needs a time", remedy="name the time column too")
         window_seconds(window)
-    wishes = Wishes(time, label, keys, tuple(ignore), spec)
+    wishes = Wishes(time, label, keys, tuple(ignore), spec, slice_name)
     before = open_baseline(training, wishes, workers=workers, progress=progress)
-    after = open_dataset(serving, name=None if is_path(serving) else "serving")
+    after = open_rows(serving, "serving")
     profiles = (
         before.profile,
         profile_dataset(after, before.profile.edges, workers=workers, progress=progress),

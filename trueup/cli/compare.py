@@ -13,8 +13,13 @@ EXIT_CODES = {"ok": 0, "watch": 0, "drift": 3, "fault": 4}
 
 
 def compare(
-    training: Annotated[str, typer.Argument(help="Training data: file, folder, glob or URL.")],
-    serving: Annotated[str, typer.Argument(help="Serving data, likewise.")],
+    training: Annotated[
+        str,
+        typer.Argument(
+            help="Training data (file, folder, glob or URL), their profile, or TFDV statistics."
+        ),
+    ],
+    serving: Annotated[str, typer.Argument(help="Serving data: file, folder, glob or URL.")],
     json: JsonOption = False,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the report as one HTML page.")
@@ -38,7 +43,15 @@ def compare(
         list[str] | None, typer.Option(metavar="COLUMN", help="Leave a column out (repeatable).")
     ] = None,
     spec: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="TOML that corrects what columns are.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="What corrects the columns' types and roles: TOML, or a schema of TFX (.pbtxt).",
+        ),
+    ] = None,
+    slice_name: Annotated[
+        str | None,
+        typer.Option("--slice", metavar="NAME", help="Slice, where TRAINING is TFDV statistics."),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes; chosen by size when not given.")
@@ -59,7 +72,8 @@ def compare(
     with progress_on_stderr("comparing", quiet=json) as progress:
         result = compare_data(
             training, serving, time=time, window=window, key=key or (), label=label,
-            ignore=ignore or (), spec=spec, settings=settings, workers=workers, progress=progress,
+            ignore=ignore or (), spec=spec, slice_name=slice_name, settings=settings,
+            workers=workers, progress=progress,
         )  # fmt: skip
     if html is not None:
         _save(result.to_html(), html)

@@ -31,7 +31,11 @@ def profile(
         typer.Option(metavar="FILE", help="Write what the columns are as TOML, to be corrected."),
     ] = None,
     spec: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="TOML that corrects what columns are.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="What corrects the columns' types and roles: TOML, or a schema of TFX (.pbtxt).",
+        ),
     ] = None,
     time: Annotated[str | None, typer.Option(metavar="COLUMN", help="Event time.")] = None,
     label: Annotated[str | None, typer.Option(metavar="COLUMN", help="True outcome.")] = None,
@@ -44,9 +48,8 @@ def profile(
     json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Say what is in a data set, column by column; with -o keep its profile."""
-    from trueup.baseline import Wishes, profiled
+    from trueup.baseline import Wishes, open_rows, profiled
     from trueup.cli.progress import progress_on_stderr
-    from trueup.datasets.open import open_dataset
     from trueup.datasets.spec_toml import dump_spec
     from trueup.frames.whole import write_whole
     from trueup.monitor.describe import describe
@@ -55,7 +58,7 @@ def profile(
 
     wishes = Wishes(time=time, label=label, ignore=tuple(ignore or ()), spec=spec)
     with progress_on_stderr("profiling", quiet=json) as progress:
-        found = profiled(open_dataset(data), wishes, workers=workers, progress=progress)
+        found = profiled(open_rows(data), wishes, workers=workers, progress=progress)
     written = []
     if output is not None:
         save_profile(found.to_file(), output)

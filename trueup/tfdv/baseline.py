@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from trueup.errors import BadInputError, DataError
+from trueup.errors import DataError
 from trueup.profile.edges import Edges, FeatureEdges
 from trueup.profile.states import FeatureState, Profile
 from trueup.records.input_spec import InputSpec, Role, Variable
@@ -87,7 +87,7 @@ def from_statistics(
 
     :raises DataError: when there are no examples or no features, or the slice is not there.
     """
-    dataset = _slice(statistics, slice_name)
+    dataset = slice_of(statistics, slice_name)
     declared = from_schema(schema).by_name if schema is not None else {}
     if not dataset.num_examples:
         raise DataError("the statistics are of no examples")
@@ -148,9 +148,13 @@ def _listed(names: Iterable[str]) -> str:
     return f"{shown} and {more} more" if more > 0 else shown
 
 
-def _slice(
+def slice_of(
     statistics: DatasetFeatureStatisticsList, slice_name: str | None
 ) -> DatasetFeatureStatistics:
+    """The slice of that name; without one the only slice, or that of all examples.
+
+    :raises DataError: when it is not there; the remedy lists the others.
+    """
     names = [dataset.name for dataset in statistics.datasets]
     if slice_name is None and len(names) == 1:
         return statistics.datasets[0]
@@ -159,6 +163,5 @@ def _slice(
         problem = (
             f"the statistics have no slice {wanted!r}" if names else "the statistics are empty"
         )
-        error = BadInputError if slice_name is not None else DataError
-        raise error(problem, remedy=f"slices: {_listed(names)}" if names else "")
+        raise DataError(problem, remedy=f"slices: {_listed(map(repr, names))}" if names else "")
     return statistics.datasets[names.index(wanted)]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from trueup.errors import DataError
@@ -43,7 +44,7 @@ def from_schema(schema: Schema) -> InputSpec:
     """
     return InputSpec(
         variables=tuple(
-            _variable(schema, name, feature) for name, feature in _leaves(schema.feature, ())
+            _variable(schema, name, feature) for name, feature in leaves(schema.feature)
         )
     )
 
@@ -56,11 +57,14 @@ def open_schema(path: str | Path) -> InputSpec:
         raise DataError(f"{path}: {error.message}", remedy=error.remedy) from error
 
 
-def _leaves(features: Iterable[Feature], parents: tuple[str, ...]) -> Iterator[tuple[str, Feature]]:
+def leaves(
+    features: Iterable[Feature], parents: tuple[str, ...] = ()
+) -> Iterator[tuple[str, Feature]]:
+    """Features with their names, those of structs with the path joined by dots."""
     for feature in features:
         path = (*parents, feature.name)
         if feature.HasField("struct_domain"):
-            yield from _leaves(feature.struct_domain.feature, path)
+            yield from leaves(feature.struct_domain.feature, path)
         else:
             yield ".".join(path), feature
 
@@ -145,8 +149,15 @@ def _domain(schema: Schema, feature: Feature) -> NumericDomain | CategoricalDoma
         return CategoricalDomain(values=tuple(feature.string_domain.value))
     if kind in ("int_domain", "float_domain"):
         bounds = getattr(feature, kind)
-        low = float(bounds.min) if bounds.HasField("min") else None
-        high = float(bounds.max) if bounds.HasField("max") else None
+        number = _as_written if kind == "float_domain" else float
+        low = number(bounds.min) if bounds.HasField("min") else None
+        high = number(bounds.max) if bounds.HasField("max") else None
         if low is not None or high is not None:
             return NumericDomain(low=low, high=high)
     return None
+
+
+def _as_written(bound: float) -> float:
+    """The shortest decimal of a 32-bit number: 0.9, where the proto keeps 0.8999999761581421 and
+    every 0.9 in the data would lie outside."""
+    return float(str(np.float32(bound)))
