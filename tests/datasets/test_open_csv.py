@@ -23,7 +23,6 @@ UTC = datetime.timezone.utc
 
 
 def test_types_are_inferred_from_the_whole_file(read, write, monkeypatch):
-    monkeypatch.setattr("trueup.datasets.text_blocks.BLOCK_BYTES", 1 << 10)
     monkeypatch.setattr("trueup.datasets.csv_file.blocks", _small_blocks)
     rows = [f"{i},{i},{i}" for i in range(2000)]
     rows[1900] = "1900,2.5,many"

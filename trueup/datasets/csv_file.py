@@ -16,12 +16,14 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from trueup.datasets.columns import TIME, leaf_type, unify
-from trueup.datasets.encoding import UTF8_MARK, escape_invalid, escaped_note, refuse_utf16
-from trueup.datasets.nested import flat_names, top_names
+from trueup.datasets.csv_header import read_header
+from trueup.datasets.encoding import escape_invalid, escaped_note
+from trueup.datasets.nested import quoted
 from trueup.datasets.parts import Scan, plain_name
 from trueup.datasets.sources import File
 from trueup.datasets.text_blocks import Block, blocks, csv_cut
 from trueup.datasets.times import as_declared, promote
+from trueup.datasets.written_numbers import written_note, written_number
 from trueup.errors import DataError
 
 NULL_TEXTS = (
@@ -29,8 +31,6 @@ NULL_TEXTS = (
     "<NA>", "N/A", "NA", "NULL", "NaN", "n/a", "nan", "null",
 )  # fmt: skip
 """What pandas 1.5 takes for missing. "None" is not among them: it is a category of many data."""
-
-DELIMITERS = (",", "\t", ";", "|")
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,16 @@ class CsvLayout:
     delimiter: str
     names: tuple[str, ...]
     read_types: dict[str, pa.DataType] = field(default_factory=dict)
+
+    def blocks(self, stream: IO[bytes], offset: int, first_line: int) -> Iterator[Block]:
+        """The rest of ``stream``, which is at byte ``offset``, as whole records."""
+        yield from blocks(
+            stream,
+            csv_cut(self.delimiter),
+            source=self.file.path,
+            offset=offset,
+            first_line=first_line,
+        )
 
 
 @dataclass(frozen=True)
@@ -83,13 +93,7 @@ class CsvUnit:
                 yield Block(self.offset, self.first_line, stream.read(self.length))
                 return
             stream.read(self.offset)
-            yield from blocks(
-                stream,
-                csv_cut(self.layout.delimiter),
-                source=self.layout.file.path,
-                offset=self.offset,
-                first_line=self.first_line,
-            )
+            yield from self.layout.blocks(stream, self.offset, self.first_line)
 
 
 def _declared(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -110,32 +114,20 @@ def scan_csv(file: File) -> Scan:
     """
     scan = Scan(file.path, {}, [], 0)
     with file.open() as stream:
-        head = stream.readline()
-        refuse_utf16(head, file.path)
-        mark = len(UTF8_MARK) if head.startswith(UTF8_MARK) else 0
-        names, delimiter, head, lines = _read_header(file, head[mark:], stream, scan.notes)
+        header = read_header(stream, file.path)
+        names, start, lines = header.names, header.end, header.lines
+        scan.notes += header.notes
         if not names:
             return scan
-        start = mark + len(head)
-        layout = CsvLayout(file, delimiter, names)
-        kinds: dict[str, set[pa.DataType]] = {name: set() for name in names}
-        as_text: set[str] = set()
+        layout = CsvLayout(file, header.delimiter, names)
+        columns = [_Seen() for _ in names]
         escaped = end = 0
-        for block in blocks(
-            stream,
-            csv_cut(delimiter),
-            source=file.path,
-            offset=start,
-            first_line=1 + lines,
-        ):
+        for block in layout.blocks(stream, start, 1 + lines):
             escaped += escape_invalid(block.data)[1]
             _refuse_open_quote(layout, block)
             table = _parse(layout, block, {}, include=list(names))
-            for name, column in zip(names, table.columns, strict=True):
-                kind = _text_kind(column)
-                kinds[name].add(kind)
-                if kind != column.type:
-                    as_text.add(name)
+            for seen, column in zip(columns, table.columns, strict=True):
+                seen.see(column)
             scan.rows += table.num_rows
             end = block.offset + len(block.data)
             if not file.compression:
@@ -144,49 +136,30 @@ def scan_csv(file: File) -> Scan:
         scan.notes.append(escaped_note(file.path, escaped))
     if file.compression and scan.rows:
         scan.units.append(CsvUnit(layout, start, 1 + lines, end - start))
-    for name in names:
-        read, scan.types[name] = _settle(name, kinds[name], name in as_text, scan.notes)
-        layout.read_types[name] = read
+    for name, seen in zip(names, columns, strict=True):
+        layout.read_types[name], scan.types[name] = _settle(name, seen, scan.notes)
     return scan
 
 
-def _read_header(
-    file: File, head: bytes, stream: IO[bytes], notes: list[str]
-) -> tuple[tuple[str, ...], str, bytes, int]:
-    """Column names, delimiter, the header's bytes and how many lines it takes."""
-    while head.strip(b"\r\n") == b"" or head.count(b'"') % 2:
-        more = stream.readline()
-        if not more:
-            break
-        head += more
-    lines = head.count(b"\n")
-    text = escape_invalid(head)[0].decode().strip("\r\n")
-    if not text:
-        return (), ",", head, lines
-    if "\r" in text and lines <= 1 and not text.count('"'):
-        raise DataError(
-            f"{file.path} ends its lines with a bare carriage return",
-            remedy="save it with ordinary line ends",
-        )
-    delimiter = max(DELIMITERS, key=lambda mark: len(_fields(text, mark)))
-    fields = _fields(text, delimiter)
-    names, unnamed = top_names(fields)
-    notes += [f"{file.path}: {note}" for note in unnamed]
-    if all(_is_number(name) for name in fields):
-        notes.append(f"{file.path}: the first line holds only numbers; it is taken for the header")
-    return tuple(flat_names(names, file.path)), delimiter, head, lines
+@dataclass
+class _Seen:
+    """What the blocks showed of one column.
 
+    :param as_text: whether the parser took its times for strings in some block.
+    :param written: an example of numbers written for people, while all strings are such.
+    """
 
-def _fields(text: str, delimiter: str) -> list[str]:
-    return next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
+    kinds: set[pa.DataType] = field(default_factory=set)
+    as_text: bool = False
+    written: str | None = ""
 
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    def see(self, column: pa.ChunkedArray) -> None:
+        kind = _text_kind(column)
+        self.kinds.add(kind)
+        self.as_text = self.as_text or kind != column.type
+        if pa.types.is_string(kind) and self.written is not None:
+            example = written_number(column)
+            self.written = example and (self.written or example)
 
 
 def _parse(
@@ -275,36 +248,33 @@ def _text_kind(column: pa.ChunkedArray) -> pa.DataType:
     return promote(column.combine_chunks()).type
 
 
-def _settle(
-    name: str, kinds: set[pa.DataType], as_text: bool, notes: list[str]
-) -> tuple[pa.DataType, pa.DataType]:
-    """The type to read a column as, and its leaf type, from the types of its blocks.
-
-    :param as_text: whether the parser took its times for strings in some block.
-    """
-    t = pa.types
-    known = [kind for kind in sorted(kinds, key=str) if not t.is_null(kind)]
+def _settle(name: str, seen: _Seen, notes: list[str]) -> tuple[pa.DataType, pa.DataType]:
+    """The type to read a column as, and its leaf type, from the types of its blocks."""
+    t, shown = pa.types, quoted(name)
+    known = [kind for kind in sorted(seen.kinds, key=str) if not t.is_null(kind)]
     if not known:
         return pa.null(), pa.null()
     if all(t.is_timestamp(kind) or t.is_date(kind) for kind in known):
         zones = {getattr(kind, "tz", None) for kind in known}
-        if len(zones) == 1 and not as_text:
+        if len(zones) == 1 and not seen.as_text:
             zone = zones.pop()
             if zone is None:
-                notes.append(f"column {name!r} has times without a zone: taken as UTC")
+                notes.append(f"column {shown} has times without a zone: taken as UTC")
             return pa.timestamp("us", zone), leaf_type(known[0])
         notes.append(
-            f"column {name!r} has times with and without a zone: those without are taken as UTC"
+            f"column {shown} has times with and without a zone: those without are taken as UTC"
         )
         return pa.string(), TIME
     if all(t.is_time(kind) for kind in known):
-        notes.append(f"column {name!r} has times of day: read as seconds since midnight")
+        notes.append(f"column {shown} has times of day: read as seconds since midnight")
         return known[0], pa.float64()
+    if seen.written:
+        notes.append(written_note(shown, seen.written))
     leaf, conflict = leaf_type(known[0]), False
     for kind in known[1:]:
         leaf, conflicts = unify(leaf, leaf_type(kind))
         conflict = conflict or conflicts
     if conflict:
         said = ", ".join(dict.fromkeys(plain_name(leaf_type(kind)) for kind in known))
-        notes.append(f"column {name!r} has values of different types ({said}): read as strings")
+        notes.append(f"column {shown} has values of different types ({said}): read as strings")
     return leaf, leaf

@@ -9,21 +9,24 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 import pyarrow as pa
 
 from trueup.datasets.columns import coerce, leaf_type, unify
-from trueup.datasets.encoding import UTF8_MARK, escaped_note, refuse_utf16
+from trueup.datasets.encoding import UTF8_MARK, escaped_note
 from trueup.datasets.json_values import array_of
-from trueup.datasets.nested import flat_names, leaf_arrays, some, top_names
-from trueup.datasets.parts import Scan, plain_name
+from trueup.datasets.nested import flat_names, key_name, leaf_arrays, quoted, some
+from trueup.datasets.parts import Scan
 from trueup.datasets.sources import File
 from trueup.datasets.text_blocks import Block, blocks, cut_lines
-from trueup.datasets.times import as_declared, promote
+from trueup.datasets.times import as_declared, promote, zone_note, zones_of
 from trueup.errors import DataError
+
+DEEPEST = 100
+"""Levels of nested objects that become columns."""
 
 _SURROGATES = re.compile("[\udc80-\udcff]")
 
@@ -79,12 +82,10 @@ def scan_json(file: File) -> Scan:
     :raises DataError: on a line that is no JSON object (its number is named).
     """
     scan = Scan(file.path, {}, [], 0)
-    mixed: dict[str, set[str]] = {}
+    found = _Found(file.path)
     escaped = end = start = 0
     with file.open() as stream:
-        first = stream.read(3)
-        refuse_utf16(first, file.path)
-        start = len(UTF8_MARK) if first == UTF8_MARK else 0
+        start = len(UTF8_MARK) if stream.read(3) == UTF8_MARK else 0
     with file.open() as stream:
         stream.read(start)
         for block in blocks(stream, cut_lines, source=file.path, offset=start):
@@ -94,26 +95,57 @@ def scan_json(file: File) -> Scan:
             end = block.offset + len(block.data)
             if rows and not file.compression:
                 scan.units.append(JsonUnit(file, block.offset, block.first_line, len(block.data)))
-            leaves = list(_leaves(rows, None))
-            flat_names([name for name, _, _ in leaves], file.path)
-            for name, array, conflict in leaves:
-                _note_type(scan, mixed, name, promote(array).type, conflict)
+            found.see(rows, block.first_line)
     if file.compression and scan.rows:
         scan.units.append(JsonUnit(file, start, 1, end - start))
     if escaped:
         scan.notes.append(escaped_note(file.path, escaped))
-    if mixed:
-        scan.notes.append(f"{some(list(mixed))}: values of different types, read as strings")
+    scan.types = found.types
+    scan.notes += found.notes()
     return scan
 
 
-def _note_type(
-    scan: Scan, mixed: dict[str, set[str]], name: str, kind: pa.DataType, conflict: bool
-) -> None:
-    before = scan.types.get(name, pa.null())
-    scan.types[name], conflicts = unify(before, leaf_type(kind))
-    if conflict or conflicts:
-        mixed.setdefault(name, set()).update((plain_name(before), plain_name(leaf_type(kind))))
+@dataclass
+class _Found:
+    """What the lines of one file hold, by column."""
+
+    path: str
+    types: dict[str, pa.DataType] = field(default_factory=dict)
+    mixed: dict[str, None] = field(default_factory=dict)
+    zones: dict[str, set[str]] = field(default_factory=dict)
+
+    def see(self, rows: list[dict[str, Any]], first_line: int) -> None:
+        try:
+            leaves = list(_leaves(rows, None))
+        except RecursionError:
+            raise self._too_deep(first_line) from None
+        flat_names([name for name, _, _ in leaves], self.path)
+        for name, array, conflict in leaves:
+            if name.count(".") > DEEPEST:
+                raise self._too_deep(first_line)
+            promoted = promote(array)
+            if promoted is not array:
+                self.zones.setdefault(name, set()).update(zones_of(array))
+            before = self.types.get(name, pa.null())
+            self.types[name], conflicts = unify(before, leaf_type(promoted.type))
+            if conflict or conflicts:
+                self.mixed[name] = None
+
+    def _too_deep(self, first_line: int) -> DataError:
+        return DataError(
+            f"{self.path}, from line {first_line} on: objects are nested too deeply to be columns",
+            remedy=f"at most {DEEPEST} levels are read",
+        )
+
+    def notes(self) -> list[str]:
+        said = [
+            zone_note(quoted(name), zones)
+            for name, zones in self.zones.items()
+            if pa.types.is_timestamp(self.types[name])
+        ]
+        if self.mixed:
+            said.append(f"{some(list(self.mixed))}: values of different types, read as strings")
+        return [note for note in said if note]
 
 
 def _rows(file: File, block: Block) -> tuple[list[dict[str, Any]], int]:
@@ -142,8 +174,11 @@ def _escape(line: bytes) -> tuple[str, int]:
 
 def _object(text: str, where: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)  # unlike orjson it takes NaN and Infinity, as Python writes them
+        # Unlike orjson it takes NaN and Infinity, as Python writes them.
+        value = json.loads(text, parse_int=_integer)
     except ValueError as error:
+        if text.lstrip().startswith("["):
+            raise _array_on_top(where) from None
         reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
         column = f" at character {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
         raise DataError(
@@ -152,6 +187,8 @@ def _object(text: str, where: str) -> dict[str, Any]:
         ) from None
     except RecursionError:
         raise DataError(f"{where}: nested too deeply to be read") from None
+    if isinstance(value, list):
+        raise _array_on_top(where)
     if not isinstance(value, dict):
         raise DataError(
             f"{where}: holds {plain_json(value)}, not an object",
@@ -160,10 +197,20 @@ def _object(text: str, where: str) -> dict[str, Any]:
     return value
 
 
+def _integer(digits: str) -> float:
+    """Python refuses integers of more than 4,300 digits."""
+    return int(digits) if len(digits) < 4_300 else float(digits)
+
+
+def _array_on_top(where: str) -> DataError:
+    return DataError(
+        f"{where}: holds an array, not an object",
+        remedy='write one object per line, such as {"column": 1} (jq -c ".[]" does it)',
+    )
+
+
 def plain_json(value: object) -> str:
     """What a JSON value is, in words."""
-    if isinstance(value, list):
-        return "an array"
     if isinstance(value, str):
         return "a string"
     return "null" if value is None else f"the value {json.dumps(value)}"
@@ -174,7 +221,7 @@ def _leaves(
 ) -> Iterator[tuple[str, pa.Array, bool]]:
     """Leaf name, array, and whether its values had different types."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
-    for key, top in zip(keys, top_names(keys)[0], strict=True):
+    for key, top in zip(keys, map(key_name, keys), strict=True):
         if wanted is not None and not _needed(top, wanted):
             continue
         values = [row.get(key) for row in rows]

@@ -14,6 +14,8 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
+from trueup.datasets.encoding import encodable
+
 
 def array_of(values: Sequence[Any]) -> tuple[pa.Array, bool]:
     """``values`` as an array, and whether they had different types (then it is string).
@@ -49,7 +51,10 @@ def _mixed(values: Sequence[Any]) -> tuple[pa.Array, bool]:
         return _mixed_objects(values)
     if kinds == {"binary", "string"} or kinds == {"string"}:
         return pa.array([None if v is None else text_of(v) for v in values], pa.string()), False
-    return pa.array([None if v is None else text_of(v) for v in values], pa.string()), True
+    conflict = len(kinds) > 1 or kinds == {
+        "time"
+    }  # values of one foreign class, such as UUID, agree
+    return pa.array([None if v is None else text_of(v) for v in values], pa.string()), conflict
 
 
 def _kind(value: Any) -> str:
@@ -93,7 +98,7 @@ def _mixed_objects(values: Sequence[Any]) -> tuple[pa.Array, bool]:
         child, conflicts = array_of([None if v is None else v.get(name) for v in values])
         children.append(child)
         conflict = conflict or conflicts
-    return pa.StructArray.from_arrays(children, [str(name) for name in names]), conflict
+    return pa.StructArray.from_arrays(children, [encodable(str(name)) for name in names]), conflict
 
 
 def text_of(value: Any) -> str:
@@ -103,7 +108,7 @@ def text_of(value: Any) -> str:
     ('1.5', 'true', '[1,2]', '\\\\xff')
     """
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()  # lone surrogates escaped
+        return encodable(value)
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     if isinstance(value, bool | np.bool_):

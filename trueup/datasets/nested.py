@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trueup.datasets.columns import is_list, leaf_type, list_of
+from trueup.datasets.encoding import encodable
 from trueup.errors import DataError
 
 
@@ -82,20 +83,29 @@ def _element_arrays(
 
 
 def top_names(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Names of top-level columns with the empty ones filled in, and notes about those.
+    """Names of top-level columns with the empty and blank ones filled in, and notes about those.
 
     >>> top_names(["a", ""])
     (['a', 'column_2'], ["column 2 has no name: called 'column_2'"])
     """
     filled, notes = [], []
     for place, name in enumerate(names, start=1):
-        if not name:
+        if not name.strip():
             name = f"column_{place}"
             while name in names:
                 name += "_"
             notes.append(f"column {place} has no name: called {name!r}")
         filled.append(name)
     return filled, notes
+
+
+def key_name(key: str) -> str:
+    """The column of a key of JSON lines or of an Example, which have no order to be named by.
+
+    >>> key_name("fare"), key_name(" ")
+    ('fare', 'unnamed')
+    """
+    return encodable(key) if key.strip() else "unnamed"
 
 
 def flatten(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -157,9 +167,15 @@ def some(columns: Sequence[str], shown: int = 3) -> str:
     >>> some(["a", "b", "c", "d"], 2)
     "'a', 'b' and 2 more"
     """
-    listed = ", ".join(repr(column) for column in columns[:shown])
+    listed = ", ".join(map(quoted, columns[:shown]))
     more = len(columns) - shown
     return f"{listed} and {more} more" if more > 0 else listed
+
+
+def quoted(name: str, limit: int = 80) -> str:
+    """A column's name in quotes for a sentence: on one line, and cut where it is endless."""
+    text = repr(name)
+    return text if len(text) <= limit + 2 else f"{text[:limit]}…{text[-1]}"
 
 
 def flat_names(names: Sequence[str], source: str) -> Sequence[str]:
@@ -169,7 +185,7 @@ def flat_names(names: Sequence[str], source: str) -> Sequence[str]:
         for name in names:
             if name in seen:
                 raise DataError(
-                    f"{source} has two columns named {name!r}",
+                    f"{source} has two columns named {quoted(name)}",
                     remedy="rename one of them; a column is known by its name alone",
                 )
             seen.add(name)

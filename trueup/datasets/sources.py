@@ -1,7 +1,7 @@
 """Which files a path, glob, directory or URL names, and in what format each is."""
 
 # A path may be a URL, which pathlib would mangle.
-# ruff: noqa: PTH110, PTH112, PTH118, PTH119, PTH122, PTH123, PTH202, PTH207
+# ruff: noqa: PTH111, PTH112, PTH116, PTH118, PTH119, PTH123, PTH207
 
 from __future__ import annotations
 
@@ -50,24 +50,23 @@ class File:
     def open(self) -> Iterator[IO[bytes]]:
         """The decompressed bytes; what fails while reading is a :class:`DataError`."""
         try:
-            if self.remote:
-                import fsspec
-
-                with (
-                    fsspec.open(self.path, "rb") as packed,
-                    unpacked(packed, self.compression, self.path) as stream,
-                ):
-                    yield stream
-            else:
-                with (
-                    open(self.path, "rb") as packed,
-                    unpacked(packed, self.compression, self.path) as stream,
-                ):
-                    yield stream
+            with (
+                _raw(self.path) as packed,
+                unpacked(packed, self.compression, self.path) as stream,
+            ):
+                yield stream
         except Exception as error:
             if isinstance(error, (OSError, EOFError, *damage())) or _in_transport(error):
                 raise unreadable(self.path, error) from error
             raise
+
+
+def _raw(path: str) -> Any:
+    if not is_url(path):
+        return open(path, "rb")
+    import fsspec
+
+    return fsspec.open(path, "rb")
 
 
 def unreadable(path: str, error: BaseException) -> DataError:
@@ -137,8 +136,9 @@ def _local_paths(source: str) -> list[str]:
 
 def _folder_notes(source: str, paths: Sequence[str]) -> list[str]:
     """What folders say that their files do not."""
-    below = {part for path in paths for part in path[len(source) :].split("/")[:-1]}
-    found = sorted({part.partition("=")[0] for part in below if _PARTITION.match(part)})
+    named = set(os.path.expanduser(source).split("/"))
+    parts = {part for path in paths for part in path.split("/")[:-1]} - named
+    found = sorted({part.partition("=")[0] for part in parts if _PARTITION.match(part)})
     if not found:
         return []
     return [f"names of folders give values of {some(found)}: these are not read as columns"]

@@ -18,6 +18,11 @@ import numpy as np
 from trueup.errors import DataError
 
 BLOCK_BYTES = 8 << 20
+WIDE_BLOCK_BYTES = 32 << 20
+FEWEST_RECORDS = 1_000
+"""A block of fewer lines is grown to ``WIDE_BLOCK_BYTES``: with thousands of columns, each of which
+costs a profile a call per block, small blocks would cost more than what is in them."""
+
 LONGEST_RECORD_BYTES = 256 << 20
 """A longer one is taken for a quote that was never closed."""
 
@@ -53,13 +58,17 @@ def blocks(
     first_line: int = 1,
     block_bytes: int = BLOCK_BYTES,
 ) -> Iterator[Block]:
-    """The rest of ``stream`` in blocks of about ``block_bytes``; the last may lack a newline.
+    """The rest of ``stream`` in blocks of about ``block_bytes``, or of ``WIDE_BLOCK_BYTES`` where
+    records are long; the last may lack a newline.
 
     :raises DataError: when one record is longer than 256 MB.
     """
     rest = b""
     while True:
         chunk = stream.read(block_bytes)
+        if BLOCK_BYTES <= len(chunk) < WIDE_BLOCK_BYTES and chunk.count(b"\n") < FEWEST_RECORDS:
+            block_bytes = WIDE_BLOCK_BYTES
+            chunk += stream.read(block_bytes - len(chunk))
         data = rest + chunk if rest else chunk
         if not chunk:
             if data:

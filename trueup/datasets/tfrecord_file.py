@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from trueup.datasets.columns import coerce, list_of, unify
 from trueup.datasets.example_proto import example_class
+from trueup.datasets.nested import key_name, quoted
 from trueup.datasets.parts import Scan, plain_name
 from trueup.datasets.sources import File
 from trueup.datasets.times import as_declared, promote
@@ -133,9 +134,11 @@ def _decode(file: File, chunk: _Chunk, wanted: set[str] | None) -> dict[str, dic
         except Exception as error:  # DecodeError's home differs between protobuf releases
             raise DataError(
                 f"{file.path}: record {chunk.first + row} from byte {chunk.offset} on is no "
-                f"tf.train.Example ({error})"
+                f"tf.train.Example ({error})",
+                remedy="write serialized Examples",
             ) from error
-        for name, feature in example.features.feature.items():
+        for key, feature in example.features.feature.items():
+            name = key_name(key)
             if wanted is not None and name not in wanted:
                 continue
             kinds = columns.setdefault(name, {})
@@ -253,9 +256,12 @@ def scan_tfrecord(file: File) -> Scan:
         scan.types[name] = seen.leaf
         if seen.mixed:
             said = ", ".join(sorted(seen.mixed))
-            scan.notes.append(f"{name!r}: features of different kinds ({said}), read as strings")
+            scan.notes.append(
+                f"{quoted(name)}: features of different kinds ({said}), read as strings"
+            )
         elif seen.undecodable and not seen.binary:
             scan.notes.append(
-                f"{name!r}: {seen.undecodable} values are not UTF-8: shown as backslash escapes"
+                f"{quoted(name)}: {seen.undecodable} values are not UTF-8: shown as backslash "
+                "escapes"
             )
     return scan

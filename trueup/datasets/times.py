@@ -38,6 +38,27 @@ def parse_times(texts: pa.Array) -> tuple[pa.Array, int]:
     return times, int(times.null_count - texts.null_count)
 
 
+def zones_of(texts: pa.Array) -> set[str]:
+    """Of times written as strings, which there are: ``"naive"`` ones, ``"zoned"`` ones, or both.
+
+    >>> sorted(zones_of(pa.array(["2013-01-01T10:00:00Z", "2013-01-01T10:00", None])))
+    ['naive', 'zoned']
+    """
+    present = texts.drop_null()
+    if not len(present):
+        return set()
+    zoned = pc.match_substring_regex(present, _ZONED)
+    found = {"zoned"} if pc.any(zoned).as_py() else set()
+    return found if pc.all(zoned).as_py() else found | {"naive"}
+
+
+def zone_note(column: str, zones: set[str]) -> str | None:
+    """What has to be said of a column of such times."""
+    if zones == {"naive", "zoned"}:
+        return f"column {column} has times with and without a zone: those without are taken as UTC"
+    return f"column {column} has times without a zone: taken as UTC" if "naive" in zones else None
+
+
 def _cast(texts: pa.Array, zone: str | None) -> pa.Array:
     if texts.null_count == len(texts):
         return pa.nulls(len(texts), pa.timestamp("us", zone))
