@@ -121,9 +121,10 @@ def open_baseline(
             )
         dataset = open_dataset(source, name=None if is_path(source) else "training")
         return profiled(dataset, wishes, workers=workers, progress=progress)
-    if wishes.time is not None or wishes.keys:
+    needs_rows = [name for name in ("time", "keys") if getattr(wishes, name)]
+    if needs_rows:
         raise BadInputError(
-            f"{source} holds statistics, not rows: windows and keys cannot be had of it",
+            f"{source} holds statistics, not rows: {' and '.join(needs_rows)} cannot be given",
             remedy="name the data themselves",
         )
     return stored
