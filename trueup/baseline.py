@@ -171,11 +171,17 @@ def side_of(name: str, profile: Profile, columns: int) -> Side:
     for variable in profile.edges.spec.with_role(Role.TIME):
         state = profile.features[variable.name].numeric
         if state is not None and state.n:
-            first, last = (
-                datetime.fromtimestamp(seconds, timezone.utc)
-                for seconds in (state.raw.minimum, state.raw.maximum)
-            )
+            first, last = _moment(state.raw.minimum), _moment(state.raw.maximum)
     return Side(name=name, rows=profile.rows, columns=columns, first_time=first, last_time=last)
+
+
+def _moment(seconds: float) -> datetime | None:
+    """Seconds since 1970 as a moment; ``None`` beyond the year 9999, where milliseconds that are
+    taken for seconds lie."""
+    try:
+        return datetime.fromtimestamp(seconds, timezone.utc)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _stored(source: Any, wishes: Wishes) -> Baseline | None:

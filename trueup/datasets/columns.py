@@ -182,9 +182,9 @@ def _plain(array: pa.Array) -> pa.Array:
         whole = array.cast(pa.int32() if t.is_time32(kind) else pa.int64())
         return pc.divide(whole.cast(pa.float64(), safe=False), float(_per_second(kind)))
     if t.is_timestamp(kind):
-        return array.cast(pa.timestamp("us", kind.tz), safe=False).view(TIME)
+        return _microseconds(array, pa.timestamp("us", kind.tz))
     if t.is_date(kind):
-        return array.cast(_NAIVE_TIME, safe=False).view(TIME)
+        return _microseconds(array, _NAIVE_TIME)
     if _is_binary_like(kind):
         return array.cast(pa.binary())
     if kind == leaf_type(kind):
@@ -193,6 +193,28 @@ def _plain(array: pa.Array) -> pa.Array:
         return array.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return pa.array([None if v is None else str(v) for v in array.to_pylist()], pa.string())
+
+
+def _microseconds(times: pa.Array, target: pa.DataType) -> pa.Array:
+    """Times and dates as :data:`TIME`; null where 64 bits of microseconds do not reach (beyond
+    the year 290,000). Nanoseconds are cut."""
+    kind = times.type
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":
+        return times.cast(target, safe=False).view(TIME)
+    try:
+        return times.cast(target).view(TIME)
+    except pa.ArrowInvalid:
+        far = (1 << 63) // _microseconds_per_tick(kind) - 1
+        ticks = times.view(pa.int32() if pa.types.is_date32(kind) else pa.int64())
+        near = pc.and_(pc.greater_equal(ticks, -far), pc.less_equal(ticks, far))
+        reached = pc.if_else(near, times, pa.scalar(None, kind))
+        return reached.cast(target).view(TIME)
+
+
+def _microseconds_per_tick(kind: pa.DataType) -> int:
+    if pa.types.is_date32(kind):
+        return 86_400_000_000
+    return 1_000 if pa.types.is_date64(kind) else 1_000_000 // _UNITS_PER_SECOND[kind.unit]
 
 
 def _per_second(kind: pa.DataType) -> int:

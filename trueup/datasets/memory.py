@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from trueup.datasets.columns import TIME
+from trueup.datasets.encoding import encodable
 from trueup.datasets.json_values import array_of
-from trueup.datasets.nested import flat_names, flatten, leaf_types, some, top_names
+from trueup.datasets.nested import flat_names, flatten, leaf_types, quoted, some, top_names
 from trueup.datasets.parts import BATCH_ROWS, Scan, Unit
 from trueup.errors import DataError
 
@@ -62,12 +65,36 @@ def scan_table(table: pa.Table, source: str) -> Scan:
 
 
 def scan_polars(frame: Any, source: str) -> Scan:
-    """A polars DataFrame."""
+    """A polars DataFrame, or a LazyFrame, which is collected."""
     try:
-        table = frame.to_arrow()
+        eager = frame.collect() if hasattr(frame, "collect") else frame
     except Exception as error:  # polars raises its Rust panics and errors under many types
-        raise DataError(f"{source} cannot be read as Arrow: {error}") from error
-    return scan_table(table, source)
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{source} cannot be collected: {reason}") from error
+    arrays, mixed = [], []
+    for column in eager.get_columns():
+        array, conflict = _polars_array(column, source)
+        arrays.append(array)
+        if conflict:
+            mixed.append(column.name)
+    scan = scan_table(pa.table(arrays, names=list(eager.columns)), source)
+    if mixed:
+        scan.notes.insert(0, f"{some(mixed)}: values of different types, read as strings")
+    return scan
+
+
+def _polars_array(column: Any, source: str) -> tuple[pa.Array | pa.ChunkedArray, bool]:
+    if str(column.dtype) == "Object":  # Arrow would hold the addresses of Python objects
+        return array_of([_missing_to_none(value) for value in column.to_list()])
+    try:
+        return column.to_arrow(), False
+    except Exception:  # noqa: BLE001  as above; Arrow lacks integers of 128 bits, and more
+        try:
+            return array_of(column.to_list())
+        except Exception as error:
+            raise DataError(
+                f"column {quoted(column.name)} of {source} cannot be read as Arrow: {error}"
+            ) from error
 
 
 def scan_pandas(frame: pandas.DataFrame, source: str) -> Scan:
@@ -93,8 +120,10 @@ def scan_pandas(frame: pandas.DataFrame, source: str) -> Scan:
 
 def _label(label: object) -> str:
     if isinstance(label, tuple):  # a MultiIndex of columns
-        return ".".join(str(part) for part in label)
-    return "" if label is None else str(label)
+        return ".".join(encodable(str(part)) for part in label)
+    if label is None or label != label:  # None and NaN are no names
+        return ""
+    return encodable(str(label))
 
 
 def _pandas_array(
@@ -104,10 +133,7 @@ def _pandas_array(
     if dtype.kind == "O" and str(dtype) == "object":
         return _object_array(series, name, source, notes)
     if str(dtype).startswith("complex"):
-        raise DataError(
-            f"column {name!r} of {source} holds complex numbers",
-            remedy="split it into real and imaginary part",
-        )
+        raise _complex(name, source)
     if str(dtype).startswith(("period", "interval")) or str(dtype).startswith("Sparse"):
         series = _dense(series)
     try:
@@ -133,22 +159,48 @@ def _object_array(
     kind = pandas.api.types.infer_dtype(series, skipna=True)
     if kind == "datetime":
         return _aware_array(series, name, notes), False
+    if kind == "complex":
+        raise _complex(name, source)
     try:
         return pa.array(series, from_pandas=True), False
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         return array_of([_missing_to_none(value) for value in series.tolist()])
 
 
-def _aware_array(series: pandas.Series[Any], name: str, notes: list[str]) -> pa.Array:
-    """Python datetimes, perhaps of several zones, as times in UTC."""
-    import pandas
+def _complex(name: str, source: str) -> DataError:
+    return DataError(
+        f"column {quoted(name)} of {source} holds complex numbers",
+        remedy="split it into real and imaginary part",
+    )
 
-    zones = {str(value.tzinfo) for value in series.dropna()}
+
+def _aware_array(series: pandas.Series[Any], name: str, notes: list[str]) -> pa.Array:
+    """Python datetimes, perhaps of several zones, as times in UTC. (Not by pandas, whose times
+    end in 2262.)"""
+    values = [_missing_to_none(value) for value in series]
+    zones = {str(value.tzinfo or "no zone") for value in values if value is not None}
     if len(zones) > 1:
-        notes.append(f"{name!r}: times of several zones ({', '.join(sorted(zones))}), read as UTC")
-    elif zones == {"None"}:
-        notes.append(f"{name!r}: times without a zone, taken as UTC")
-    return pa.array(pandas.to_datetime(series, utc=True, errors="coerce"), from_pandas=True)
+        said = ", ".join(sorted(zones))
+        notes.append(f"{quoted(name)}: times of several zones ({said}), read as UTC")
+    elif zones == {"no zone"}:
+        notes.append(f"{quoted(name)}: times without a zone, taken as UTC")
+    times = [_in_utc(value) for value in values]
+    lost = times.count(None) - values.count(None)
+    if lost:
+        what = "1 time" if lost == 1 else f"{lost} times"
+        notes.append(f"{quoted(name)}: {what} outside the years 1 to 9999, read as missing")
+    return pa.array(times, TIME)
+
+
+def _in_utc(value: datetime | None) -> datetime | None:
+    if value is None:
+        return None
+    if value.tzinfo is None:
+        return value.replace(tzinfo=timezone.utc)
+    try:
+        return value.astimezone(timezone.utc)
+    except OverflowError:
+        return None
 
 
 def _missing_to_none(value: Any) -> Any:

@@ -58,8 +58,7 @@ def _scan_frame(frame: Any, name: str | None) -> Scan:
     if home == "pandas" and kind == "DataFrame":
         return scan_pandas(frame, name or "DataFrame")
     if home == "polars" and kind in ("DataFrame", "LazyFrame"):
-        eager = frame.collect() if kind == "LazyFrame" else frame
-        return scan_polars(eager, name or "DataFrame")
+        return scan_polars(frame, name or "DataFrame")
     if home == "pyarrow" and kind in ("Table", "RecordBatch"):
         import pyarrow as pa
 
