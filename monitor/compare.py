@@ -152,12 +152,14 @@ def _feature(pair: FeaturePair, limits: Limits) -> list[Measured]:
         return [presence.too_few(pair.name, Quantity.PRESENCE, rows0, rows, least)]
     if pair.variable.role is Role.TIME:
         return [one for quantity in TIME_QUANTITIES for one in quantity(pair, limits)]
+    if not presence.given(pair.training, pair.variable):
+        # Without a value there is no type, range or share that could have changed.
+        found = rates.missing(pair, limits) + rates.non_finite(pair, limits)
+        return [*found, presence.empty(pair)]
     found = presence.changed_type(pair, least)
     found += [one for quantity in QUANTITIES for one in quantity(pair, limits)]
     values0, values = _values(pair.training), _values(pair.serving)
-    if not values0:
-        found.append(presence.empty(pair))
-    elif min(values0, values) < least:
+    if min(values0, values) < least:
         found.append(presence.too_few(pair.name, Quantity.SHARES, values0, values, least))
     return found
 

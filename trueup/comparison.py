@@ -142,7 +142,11 @@ def compare(
         )
     if keys and before.dataset is not None:
         rows = key_evidence(before.dataset, after, profiles[0].edges.spec, keys, settings)
-    read = tuple(f"{side.name}: {note}" for side in (before, after) for note in side.notes)
+    read = tuple(
+        note if note.startswith(side.name) else f"{side.name}: {note}"
+        for side in (before, after)
+        for note in side.notes
+    )
     report = decide(
         *profiles,
         settings,

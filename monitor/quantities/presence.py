@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trueup.monitor.measured import FeaturePair, Measured
 from trueup.monitor.words import percent
-from trueup.profile.states import Profile
+from trueup.profile.states import FeatureState, Profile
 from trueup.records.input_spec import Role, Variable
 from trueup.records.report import Level, Quantity
 
@@ -75,13 +75,22 @@ def too_few(name: str, quantity: Quantity, n0: int, n: int, min_rows: int) -> Me
     )  # fmt: skip
 
 
+def given(state: FeatureState, variable: Variable) -> int:
+    """Values of whatever type, save infinities; those inside the lists of a multi-valued one."""
+    if variable.multi_valued:
+        values = state.elements - state.element_missing - state.non_finite
+        return max(values, state.type_errors)
+    return state.rows - state.missing - state.non_finite
+
+
 def empty(pair: FeaturePair) -> Measured:
     """What is said of a column without any value in training."""
-    values = pair.serving.present
+    values = given(pair.serving, pair.variable)
     level = Level.WATCH if values else Level.OK
+    value = "finite value" if pair.training.non_finite else "value"
     reason = (
-        f"{pair.name} had no value in training, so its {values:,} values have nothing to be "
-        "compared with" if values else f"{pair.name} has no value in either data set"
+        f"{pair.name} had no {value} in training, so its {values:,} values have nothing to be "
+        "compared with" if values else f"{pair.name} has no {value} in either data set"
     )  # fmt: skip
     return _fact(pair.name, Quantity.PRESENCE, pair.training.rows, pair.serving.rows, level,
                  reason, None)  # fmt: skip

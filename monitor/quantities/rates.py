@@ -10,7 +10,7 @@ from trueup.monitor import evidence
 from trueup.monitor.intervals import rate_difference, wilson
 from trueup.monitor.measured import FeaturePair, Limits, Measured
 from trueup.monitor.words import moved, number, percent
-from trueup.profile.states import NumericState
+from trueup.profile.states import FeatureState, NumericState
 from trueup.records.input_spec import CategoricalDomain, NumericDomain
 from trueup.records.report import Level, Quantity
 
@@ -77,13 +77,17 @@ def type_errors(pair: FeaturePair, limits: Limits) -> list[Measured]:
 def non_finite(pair: FeaturePair, limits: Limits) -> list[Measured]:
     """Values that are plus or minus infinity."""
     before, after = pair.training, pair.serving
-    finite0 = before.numeric.n if before.numeric else 0
-    finite = after.numeric.n if after.numeric else 0
+    finite0, finite = _finite(before), _finite(after)
     counts = Counts(
         before.non_finite, finite0 + before.non_finite,
         after.non_finite, finite + after.non_finite, pair.design,
     )  # fmt: skip
     return rate(pair.name, Quantity.NON_FINITE, f"infinite values of {pair.name}", counts, limits)
+
+
+def _finite(state: FeatureState) -> int:
+    """Finite values, also where training had none and no moments are kept therefore."""
+    return state.numeric.n if state.numeric else max(0, state.present - state.non_finite)
 
 
 def out_of_range(pair: FeaturePair, limits: Limits) -> list[Measured]:

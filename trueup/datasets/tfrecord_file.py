@@ -137,6 +137,8 @@ def _decode(file: File, chunk: _Chunk, wanted: set[str] | None) -> dict[str, dic
                 f"tf.train.Example ({error})",
                 remedy="write serialized Examples",
             ) from error
+        if not row:
+            _refuse_other_message(file, chunk, example)
         for key, feature in example.features.feature.items():
             name = key_name(key)
             if wanted is not None and name not in wanted:
@@ -153,6 +155,18 @@ def _decode(file: File, chunk: _Chunk, wanted: set[str] | None) -> dict[str, dic
             column.lengths.append(len(values))
             column.values.extend(values)
     return columns
+
+
+def _refuse_other_message(file: File, chunk: _Chunk, example: Any) -> None:
+    """A SequenceExample parses as an Example, but its feature lists would be lost in silence."""
+    size = example.ByteSize()
+    example.DiscardUnknownFields()
+    if example.ByteSize() != size:
+        raise DataError(
+            f"{file.path}: record {chunk.first} from byte {chunk.offset} on holds more than a "
+            "tf.train.Example (a SequenceExample?)",
+            remedy="write Examples",
+        )
 
 
 def _as_wanted(kinds: dict[str, _Column], leaf: pa.DataType, examples: int) -> pa.Array:
