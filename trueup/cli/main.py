@@ -55,6 +55,7 @@ COMMANDS: dict[str, Entry] = {
         "trueup.cli.compare:compare", "Compare serving data with training data: drift or fault?"
     ),
     "profile": Entry("trueup.cli.profile:profile", "Say what is in a data set; keep its profile."),
+    "tfdv": Entry("trueup.cli.tfdv:tfdv", "Infer schemas and find anomalies by TFDV itself."),
     "doctor": Entry(
         "trueup.cli.doctor:doctor", "Check installation, store, disk and clock; say what to mend."
     ),

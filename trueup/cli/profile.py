@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trueup.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from trueup.records.input_spec import InputSpec
 
 
 def profile(
@@ -28,7 +31,10 @@ def profile(
     ] = None,
     write_spec: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write what the columns are as TOML, to be corrected."),
+        typer.Option(
+            metavar="FILE",
+            help="Write what the columns are, to be corrected: TOML, or a schema of TFX (.pbtxt).",
+        ),
     ] = None,
     spec: Annotated[
         Path | None,
@@ -50,8 +56,6 @@ def profile(
     """Say what is in a data set, column by column; with -o keep its profile."""
     from trueup.baseline import Wishes, open_rows, profiled
     from trueup.cli.progress import progress_on_stderr
-    from trueup.datasets.spec_toml import dump_spec
-    from trueup.frames.whole import write_whole
     from trueup.monitor.describe import describe
     from trueup.profile.file import save_profile
     from trueup.web.profile_table import print_profile
@@ -69,7 +73,7 @@ def profile(
         write_statistics(found.profile, tfdv, name=found.name)
         written.append(f"TFDV statistics are in {tfdv}.")
     if write_spec is not None:
-        write_whole(write_spec, dump_spec(found.profile.edges.spec).encode())
+        _write_spec(found.profile.edges.spec, write_spec)
         written.append(f"What the columns are is in {write_spec}.")
     summary = describe(found.profile, found.name, found.notes)
     if json:
@@ -78,3 +82,15 @@ def profile(
     print_profile(summary)
     for sentence in written:
         typer.echo(sentence)
+
+
+def _write_spec(spec: InputSpec, path: Path) -> None:
+    from trueup.datasets.spec_toml import dump_spec
+    from trueup.frames.whole import write_whole
+    from trueup.tfdv.corrections import is_schema_path
+    from trueup.tfdv.schema import write_schema
+
+    if is_schema_path(path):
+        write_schema(spec, path)
+    else:
+        write_whole(path, dump_spec(spec).encode())

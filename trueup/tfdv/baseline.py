@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -56,17 +57,32 @@ class OpenedStatistics(NamedTuple):
     notes: tuple[str, ...]
 
 
+def read_slice(path: str | Path, slice_name: str | None = None) -> DatasetFeatureStatisticsList:
+    """One slice of the statistics in ``path``, as by :func:`slice_of`."""
+    statistics = protos().statistics.DatasetFeatureStatisticsList()
+    with _naming(path):
+        statistics.datasets.add().CopyFrom(slice_of(read_statistics(path), slice_name))
+    return statistics
+
+
 def open_statistics(
     path: str | Path, *, schema: Schema | None = None, slice_name: str | None = None
 ) -> OpenedStatistics:
     """:func:`from_statistics` of the file ``path``, with the file named in errors."""
-    try:
+    with _naming(path):
         baseline = from_statistics(read_statistics(path), schema=schema, slice_name=slice_name)
+    return OpenedStatistics(baseline.edges, baseline.profile, baseline.notes)
+
+
+@contextmanager
+def _naming(path: str | Path) -> Iterator[None]:
+    """Says in a :class:`DataError` which file it is about, if it does not."""
+    try:
+        yield
     except DataError as error:
         if str(path) in error.message:
             raise
         raise DataError(f"{path}: {error.message}", remedy=error.remedy) from error
-    return OpenedStatistics(baseline.edges, baseline.profile, baseline.notes)
 
 
 def from_statistics(
@@ -129,6 +145,11 @@ class _Builder:
                     self.facts[fact].append(name)
         if not any(variables[name].compared for name in states):
             raise DataError("the statistics hold no feature that can be compared")
+        for name in [name for name in self.declared if name not in self.reads]:
+            if self.declared[name].compared:
+                self.facts["in the schema only, so it is not compared"].append(name)
+            else:
+                variables[name] = self.declared[name]  # serving may well have it
         spec = InputSpec(variables=tuple(variables.values()))
         notes = tuple(_note(fact, names) for fact, names in self.facts.items())
         profile = Profile(Edges(spec, edges), self.rows, states)

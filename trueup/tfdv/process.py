@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory, TemporaryFile
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from trueup.errors import ChildTaskError, UnsupportedError
+from trueup.errors import ChildTaskError, DataError, UnsupportedError
 from trueup.tfdv.anomalies import Validation
 from trueup.tfdv.protos import INSTALL, protos
 
@@ -53,7 +53,8 @@ class TfdvProcess:
     :param command: what to run; the tests add tasks of their own.
 
     :raises UnsupportedError: from any request, when TFDV is not installed or cannot be imported.
-    :raises ChildTaskError: when TFDV refused the task, crashed or ran out of time.
+    :raises DataError: when TFDV refused what it was given.
+    :raises ChildTaskError: when it crashed or ran out of time.
     """
 
     def __init__(
@@ -155,7 +156,7 @@ class TfdvProcess:
         if answer["absent"]:
             self._end()
             raise UnsupportedError(f"TFDV cannot be imported ({answer['error']})", remedy=INSTALL)
-        raise ChildTaskError(f"TFDV refused {task}: {answer['error']}")
+        raise DataError(f"TFDV refused {task}: {answer['error']}")
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._child is None:
