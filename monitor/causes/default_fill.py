@@ -81,6 +81,8 @@ def _candidates(pair: FeaturePair) -> Iterator[tuple[str, float, float, float]]:
         share0 = 0.0
         if before.atoms.sampled:
             share0 = before.atoms.counts.get(value, 0) / before.atoms.sampled
+        elif before.raw.minimum <= value <= before.raw.maximum:
+            continue  # statistics of others do not say how often training had it
         error = math.sqrt(share * (1 - share) / after.atoms.sampled)
         yield number(value), share0 * before.n / rows0, share * after.n / rows, error
 

@@ -44,8 +44,9 @@ TEN_BINS = (
 )
 NO_BINS = "has no histogram, so only mean, variance and missing values are compared"
 FOURTH = (
-    "the fourth moment is not known; an upper bound from the histogram stands for it, so a change "
-    "of variance needs more evidence"
+    "skewness and fourth moment are not known; an upper bound from the histogram stands for the "
+    "latter, so a change of variance needs more evidence, and a change of unit is not told from "
+    "one of size"
 )
 SPREAD = "holds ±inf, so mean and variance are estimated from the histogram"
 CUT = "only the most frequent values are known; all others count as unseen on both sides"
