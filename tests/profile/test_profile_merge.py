@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from functools import reduce
 from itertools import pairwise
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trueup.datasets.infer import infer_spec
@@ -150,21 +151,39 @@ def test_merging_is_associative_and_commutative(a: list, b: list, c: list) -> No
     assert_same(x.merge(y), y.merge(x))
 
 
-HUGE = st.lists(st.floats(-1e150, 1e150), min_size=1, max_size=40)
+HUGE = st.lists(
+    st.floats(allow_nan=False, allow_infinity=False) | st.floats(-1e150, 1e150),
+    min_size=1,
+    max_size=40,
+)
 
 
 @given(HUGE, HUGE)
+@example([1.7e308], [-1.7e308])
+@example([1.7e308, 1.6e308], [-1.7e308])
+@example([1e308, 1e308], [5e307])
+@example([5e-324], [0.0, 5e-324])
 def test_moments_merge(a: list, b: list) -> None:
+    """Whatever the numbers are; what overflows does so alike, and never the mean."""
     first, second = np.array(a), np.array(b)
     whole = Moments.of(np.concatenate([first, second]))
     merged = Moments.of(first).merge(Moments.of(second))
     assert merged.n == whole.n
     assert (merged.minimum, merged.maximum) == (whole.minimum, whole.maximum)
-    reach = max(abs(whole.minimum), abs(whole.maximum))
-    assert merged.mean == pytest.approx(whole.mean, rel=1e-12, abs=1e-14 * reach)
+    near = max(1e-14 * max(abs(whole.minimum), abs(whole.maximum)), 2e-323)  # 4 least numbers
+    exact = float(exact_mean(a + b))
+    assert whole.mean == pytest.approx(exact, rel=1e-12, abs=near)
+    assert merged.mean == pytest.approx(exact, rel=1e-12, abs=near)
+    assert not np.isnan([merged.m2, merged.m4, whole.m2, whole.m4]).any()
     if np.isfinite(whole.m2):
         scale = whole.n * (whole.maximum / 2 - whole.minimum / 2) ** 2
         assert merged.m2 == pytest.approx(whole.m2, rel=1e-12, abs=1e-12 * scale)
+    else:
+        assert merged.m2 > 1e300
+
+
+def exact_mean(values: list[float]) -> Fraction:
+    return sum(map(Fraction, values), Fraction()) / len(values)
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e6, 1e9, 1e12])

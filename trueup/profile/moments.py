@@ -18,7 +18,8 @@ class Moments:
     """Count, mean, central sums of powers 2 to 4, minimum and maximum of finite values.
 
     :param n: number of values, ``>= 0``; with 0 the mean is 0 and min/max are inf/-inf.
-    :param m2, m3, m4: ``sum((x - mean) ** k)``; inf (m3: or NaN) where that is beyond float64.
+    :param m2, m3, m4: ``sum((x - mean) ** k)``; inf (m3: NaN) where that is beyond float64. The
+        mean never is.
     :param mean_tail: what rounding cut off ``mean``; it keeps merging exact where the mean is many
         orders of magnitude above the deviation (1e9 ± 1, as times and meter readings are).
 
@@ -51,9 +52,11 @@ class Moments:
             mean = _mean(x)
             d = x - mean
             shift = _mean(d)  # what rounding left in the first mean
+            if not math.isfinite(shift):
+                return cls._beyond(n, mean, low, high)
             d -= shift
             d2 = d * d
-            return cls(
+            return cls._bounded(
                 n, mean, float(d2.sum()), float(np.einsum("i,i->", d2, d)),
                 float(np.einsum("i,i->", d2, d2)), low, high,
             ).shifted(shift)  # fmt: skip
@@ -77,9 +80,11 @@ class Moments:
             mean = float((x * share).sum())
             d = x - mean
             shift = float((d * share).sum())
+            if not math.isfinite(shift):
+                return cls._beyond(n, mean, low, high)
             d -= shift
             wd2 = w * d * d
-            return cls(
+            return cls._bounded(
                 n, mean, float(wd2.sum()), float((wd2 * d).sum()),
                 float((wd2 * d * d).sum()), low, high,
             ).shifted(shift)  # fmt: skip
@@ -88,6 +93,22 @@ class Moments:
     def constant(cls, value: float, n: int) -> Moments:
         """Moments of ``n`` values that all equal ``value``."""
         return cls(n, value, 0.0, 0.0, 0.0, value, value) if n else cls()
+
+    @classmethod
+    def _bounded(
+        cls, n: int, mean: float, m2: float, m3: float, m4: float, low: float, high: float,
+        mean_tail: float = 0.0,
+    ) -> Moments:  # fmt: skip
+        """With what overflowed in one spelling, however the values were divided."""
+        return cls(
+            n, mean, m2 if m2 < math.inf else math.inf, m3 if math.isfinite(m3) else math.nan,
+            m4 if m4 < math.inf else math.inf, low, high, mean_tail,
+        )  # fmt: skip
+
+    @classmethod
+    def _beyond(cls, n: int, mean: float, low: float, high: float) -> Moments:
+        """Of values whose distance from their mean is beyond float64."""
+        return cls(n, mean, math.inf, math.nan, math.inf, low, high)
 
     def shifted(self, shift: float) -> Moments:
         """The same with ``shift`` added to the mean, to twice the precision of a float64."""
@@ -107,6 +128,9 @@ class Moments:
         delta = (b.mean - a.mean) + (b.mean_tail - a.mean_tail)
         delta2 = delta * delta  # not ``**``, which raises where a product becomes inf
         share_a, share_b = a.n / n, b.n / n
+        low, high = min(a.minimum, b.minimum), max(a.maximum, b.maximum)
+        if not math.isfinite(delta):
+            return Moments._beyond(n, a.mean * share_a + b.mean * share_b, low, high)
         m2 = a.m2 + b.m2 + delta2 * a.n * share_b
         m3 = (
             a.m3 + b.m3
@@ -119,10 +143,7 @@ class Moments:
             + 6 * delta2 * (share_a**2 * b.m2 + share_b**2 * a.m2)
             + 4 * delta * (share_a * b.m3 - share_b * a.m3)
         )  # fmt: skip
-        return Moments(
-            n, a.mean, m2, m3, m4,
-            min(a.minimum, b.minimum), max(a.maximum, b.maximum), a.mean_tail,
-        ).shifted(delta * share_b)  # fmt: skip
+        return Moments._bounded(n, a.mean, m2, m3, m4, low, high, a.mean_tail).shifted(delta * share_b)  # fmt: skip
 
     @property
     def variance(self) -> float:
