@@ -53,9 +53,11 @@ def save_profile(saved: ProfileFile, path: str | Path) -> None:
 def is_profile_file(path: str | Path) -> bool:
     """Whether ``path`` is a file that :func:`save_profile` wrote (in any version)."""
     try:
+        if not Path(path).is_file():  # opening a pipe would wait for its writer
+            return False
         with Path(path).open("rb") as stream:
             return is_sealed(stream.read(_HEAD), FILE)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a null character in the path
         return False
 
 

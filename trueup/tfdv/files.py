@@ -64,9 +64,11 @@ def is_statistics_file(path: str | Path) -> bool:
         return str(path).endswith(STATISTICS_SUFFIXES)
     try:
         file = local(path)[0]
+        if not file.is_file():  # opening a pipe would wait for its writer
+            return False
         with file.open("rb") as stream:
             head = stream.read(_SNIFF_BYTES)
-    except (DataError, OSError):
+    except (DataError, OSError, ValueError):  # ValueError: a null character in the path
         return False
     if _is_text(head):
         return True
