@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from trueup.profile.edges import Edges
 from trueup.profile.mapreduce import first_pass_dataset, profile_dataset
 from trueup.profile.states import Profile
 from trueup.tfdv.process import TfdvProcess
+from trueup.tfdv.protos import protos
 
 COLUMNS = [
     "dep_delay", "air_time", "distance", "flight", "temp", "precip", "carrier", "origin", "dest",
@@ -64,3 +66,36 @@ def profile_of() -> ProfileOf:
         return profile_dataset(data, edges, workers=1)
 
     return profile
+
+
+Generate = Callable[[pd.DataFrame], Any]
+
+
+@pytest.fixture(scope="session")
+def generate(tfdv: TfdvProcess, tmp_path_factory: pytest.TempPathFactory) -> Generate:
+    """What ``tfdv.generate_statistics_from_dataframe`` says of a frame."""
+    path = tmp_path_factory.mktemp("frames") / "frame.parquet"
+
+    def generated(frame: pd.DataFrame) -> Any:
+        frame.to_parquet(path)
+        output = tfdv.run("generate", {}, {"frame": str(path)})
+        return protos().statistics.DatasetFeatureStatisticsList.FromString(output)
+
+    return generated
+
+
+class Halves(NamedTuple):
+    """Statistics that TFDV made of a random half of some flights, and the other half."""
+
+    statistics: Any
+    frame: pd.DataFrame
+    other: pd.DataFrame
+
+
+@pytest.fixture(scope="session")
+def halves(generate: Generate) -> Halves:
+    """20,000 flights, with year, month and day, divided at random."""
+    frame = flights_with_weather()[["year", "month", "day", "tailnum", *COLUMNS]]
+    frame = frame.sample(20_000, random_state=11).reset_index(drop=True)
+    first, other = frame.iloc[:10_000], frame.iloc[10_000:].reset_index(drop=True)
+    return Halves(generate(first), first, other)

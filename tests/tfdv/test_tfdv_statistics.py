@@ -23,18 +23,11 @@ COMMON = (
 
 
 ProfileOf = Callable[..., Profile]
+Generate = Callable[[pd.DataFrame], Any]
 
 
 def by_name(statistics: Any) -> dict[str, Any]:
     return {feature.path.step[0]: feature for feature in statistics.datasets[0].features}
-
-
-def generated(tfdv: TfdvProcess, frame: pd.DataFrame, folder: Path) -> Any:
-    """What ``tfdv.generate_statistics_from_dataframe`` says of ``frame``."""
-    path = folder / "frame.parquet"
-    frame.to_parquet(path)
-    output = tfdv.run("generate", {}, {"frame": str(path)})
-    return protos().statistics.DatasetFeatureStatisticsList.FromString(output)
 
 
 def rows(histogram: Any) -> np.ndarray:
@@ -43,11 +36,11 @@ def rows(histogram: Any) -> np.ndarray:
 
 @pytest.mark.heavy
 def test_numbers_are_those_of_tfdv_on_the_same_frame(
-    tfdv: TfdvProcess, tmp_path: Path, flights: pd.DataFrame, profile_of: ProfileOf
+    generate: Generate, flights: pd.DataFrame, profile_of: ProfileOf
 ) -> None:
     frame = flights
     ours = by_name(to_statistics(profile_of(frame)))
-    theirs = by_name(generated(tfdv, frame, tmp_path))
+    theirs = by_name(generate(frame))
     assert ours.keys() == theirs.keys() == set(frame.columns)
     for name, expected in theirs.items():
         feature = ours[name]
@@ -78,11 +71,9 @@ def test_numbers_are_those_of_tfdv_on_the_same_frame(
 
 
 @pytest.mark.heavy
-def test_std_dev_divides_by_n_as_tfdv_does(
-    tfdv: TfdvProcess, tmp_path: Path, profile_of: ProfileOf
-) -> None:
+def test_std_dev_divides_by_n_as_tfdv_does(generate: Generate, profile_of: ProfileOf) -> None:
     frame = pd.DataFrame({"x": [1.0, 2.0, 4.0, 4.5]})
-    theirs = by_name(generated(tfdv, frame, tmp_path))["x"].num_stats.std_dev
+    theirs = by_name(generate(frame))["x"].num_stats.std_dev
     ours = by_name(to_statistics(profile_of(frame)))["x"].num_stats.std_dev
     assert theirs == pytest.approx(frame["x"].std(ddof=0), **EXACT)
     assert ours == pytest.approx(theirs, **EXACT)
@@ -90,11 +81,11 @@ def test_std_dev_divides_by_n_as_tfdv_does(
 
 @pytest.mark.heavy
 def test_lists_have_the_valency_that_tfdv_finds(
-    tfdv: TfdvProcess, tmp_path: Path, lists: pd.DataFrame, profile_of: ProfileOf
+    generate: Generate, lists: pd.DataFrame, profile_of: ProfileOf
 ) -> None:
     frame = lists
     ours = by_name(to_statistics(profile_of(frame)))
-    theirs = by_name(generated(tfdv, frame, tmp_path))
+    theirs = by_name(generate(frame))
     for name, kind in (("scores", "num_stats"), ("tags", "string_stats")):
         mine, his = getattr(ours[name], kind), getattr(theirs[name], kind)
         for field in COMMON:
@@ -163,10 +154,10 @@ def test_tfdv_loads_what_we_write(
 
 @pytest.mark.heavy
 def test_statistics_of_tfdv_become_a_baseline(
-    tfdv: TfdvProcess, tmp_path: Path, flights: pd.DataFrame, profile_of: ProfileOf
+    generate: Generate, flights: pd.DataFrame, profile_of: ProfileOf
 ) -> None:
     frame = flights
-    baseline = from_statistics(generated(tfdv, frame, tmp_path))
+    baseline = from_statistics(generate(frame))
     profile = profile_of(frame, baseline.edges)
     for name, state in baseline.profile.features.items():
         counted = profile.features[name]
