@@ -23,6 +23,7 @@ any other exception                   1, with its type; ``TRUEUP_DEBUG=1`` shows
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ from typer.main import get_command
 
 from trueup import __version__
 from trueup.errors import TrueupError
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 EXIT_FAILURE = 1
 EXIT_INTERRUPTED = 130
@@ -185,8 +188,13 @@ def _say(error: Exception, sentence: str, code: int) -> int:
         import traceback
 
         traceback.print_exception(error)
-    typer.echo(f"trueup: {sentence}", err=True)
+    typer.echo(f"trueup: {_CONTROLS.sub(_escaped, sentence)}", err=True)
     return code
+
+
+def _escaped(found: re.Match[str]) -> str:
+    """Names come from files: a line end in one must not look like a second message."""
+    return f"\\x{ord(found[0]):02x}"
 
 
 def _silence_standard_output() -> None:

@@ -11,7 +11,8 @@ from typing import Protocol
 import pyarrow as pa
 
 from trueup.datasets.columns import coerce, unify
-from trueup.datasets.nested import some
+from trueup.datasets.encoding import encodable
+from trueup.datasets.nested import quoted, some
 from trueup.errors import DataError
 
 BATCH_ROWS = 65_536
@@ -102,7 +103,7 @@ def select(schema: pa.Schema, columns: Sequence[str]) -> pa.Schema:
     by_name = {field.name: field for field in schema}
     for column in columns:
         if column not in by_name:
-            raise DataError(f"there is no column {column!r} in the data")
+            raise DataError(f"there is no column {quoted(column)} in the data")
     return pa.schema([by_name[column] for column in columns])
 
 
@@ -165,12 +166,14 @@ def assemble(name: str, scans: Sequence[Scan], *, notes: Sequence[str] = ()) -> 
                 f"{scan.source} lacks {some(absent)}, which other files have: null in its rows"
             )
     said += [
-        f"column {column!r} has values of different types ({', '.join(kinds)}): read as strings"
+        f"column {quoted(column)} has values of different types ({', '.join(kinds)}): read as "
+        "strings"
         for column, kinds in conflicts.items()
     ]
     schema = pa.schema([pa.field(column, kind) for column, kind in types.items()])
     units = tuple(unit for scan in scans for unit in scan.units)
-    return UnitDataset(name, schema, units, rows, len(scans), tuple(dict.fromkeys(said)))
+    shown = tuple(dict.fromkeys(map(encodable, said)))  # paths need not be UTF-8
+    return UnitDataset(encodable(name), schema, units, rows, len(scans), shown)
 
 
 def _unify_scans(

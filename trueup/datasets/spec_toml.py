@@ -71,6 +71,10 @@ def load_spec_overrides(path: str | Path) -> SpecOverrides:
         raise ConfigError(f"{path} cannot be read as TOML: {error}") from error
     _check_keys(document, {"variables"}, str(path), "")
     variables = document.get("variables", {})
+    if not isinstance(variables, Mapping):
+        raise ConfigError(
+            f"{path}: variables is not a table", remedy="write one [variables.NAME] for each column"
+        )
     overrides = SpecOverrides(str(path), variables)
     _check(overrides)
     return overrides
@@ -142,7 +146,9 @@ def _corrected(variable: Variable, table: Mapping[str, Any], source: str) -> Var
         return Variable.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
+        place = ".".join(
+            part for part in first["loc"] if isinstance(part, str) and part.isidentifier()
+        )  # pydantic names the alternatives of a union there, too
         key = f"variables.{variable.name}" + (f".{place}" if place else "")
         raise ConfigError(
             f"{source}: {key}: {first['msg'].removeprefix('Value error, ')}"
