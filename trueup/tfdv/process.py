@@ -160,7 +160,8 @@ class TfdvProcess:
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._child is None:
-            self._errors.truncate(0)
+            self._errors.seek(0)  # the child writes on from here
+            self._errors.truncate()
             self._child = subprocess.Popen(
                 self._command,
                 stdin=subprocess.PIPE,
