@@ -16,6 +16,10 @@ from trueup.profile.arrow import is_bytes, is_text
 
 _WHOLE_BELOW = 2.0**63
 
+_SECOND = r"^[1-9]\d{3}-\d\d-\d\d[T ]([01]\d|2[0-3]):[0-5]\d:[0-5]\d"
+_USUAL_TIMES = ((_SECOND + r"(Z|[+-](0\d|1[0-4]):[0-5]\d)$", "UTC"), (_SECOND + "$", None))
+"""What whole columns are written in; Arrow reads these alike, many times faster."""
+
 
 def spelled(values: pa.Array) -> pa.Array:
     """Canonical text of ``values`` (distinct ones, for speed; no nulls), an Arrow string array."""
@@ -84,6 +88,12 @@ def parse_times(texts: pa.Array) -> pa.Array:
     >>> parse_times(pa.array(["1970-01-02", "1970-01-01T01:00:00+01:00", "x"])).to_pylist()
     [86400.0, 0.0, None]
     """
+    for form, zone in _USUAL_TIMES:
+        if pc.all(pc.match_substring_regex(texts, form)).as_py():
+            try:
+                return texts.cast(pa.timestamp("s", zone)).view(pa.int64()).cast(pa.float64())
+            except pa.ArrowException:  # February 30
+                break
     seconds = [_parse_time(text) for text in texts.to_pylist()]
     return pa.array(seconds, pa.float64())
 

@@ -157,8 +157,9 @@ def _from_text(array: pa.Array, variable: Variable) -> Numbers:
     parses = validity(parsed)
     numbers_of = np.append(plain_values(parsed), np.nan)
     missing_words = {str(sentinel) for sentinel in variable.missing.sentinels} | {""}
-    is_missing = np.array(
-        [text.strip() in missing_words for text in spellings.to_pylist()] + [True], bool
+    words = pa.array(sorted(missing_words), pa.string())
+    is_missing = np.append(
+        np.asarray(pc.is_in(pc.utf8_trim_whitespace(spellings), value_set=words)), True
     )
     reads = np.append(np.ones(len(values), bool) if parses is None else parses, False)
     row_missing, row_reads = is_missing[codes], reads[codes]

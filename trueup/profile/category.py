@@ -41,12 +41,18 @@ class CategoryBuilder:
 
 def frequent(texts: pa.Array, counts: np.ndarray, size: int = FREQUENT_ITEMS) -> FrequentItems:
     """Misra-Gries summary of counted distinct ``texts``; only what can remain becomes Python."""
-    cut = 0
-    if counts.size > size:
-        cut = int(np.partition(counts, -size - 1)[-size - 1])
-        above = np.flatnonzero(counts > cut)
-        texts, counts = texts.take(pa.array(above)), counts[above] - cut
+    texts, counts, cut = heaviest(texts, counts, size)
     merged: dict[str, int] = {}
     for text, count in zip(texts.to_pylist(), counts.tolist(), strict=True):
         merged[text] = merged.get(text, 0) + count
     return FrequentItems.of(merged, cut, size)
+
+
+def heaviest(texts: pa.Array, counts: np.ndarray, size: int) -> tuple[pa.Array, np.ndarray, int]:
+    """At most ``size`` of counted ``texts``, and what was cut off the count of each: the greatest
+    count that had to go (Misra-Gries)."""
+    if counts.size <= size:
+        return texts, counts, 0
+    cut = int(np.partition(counts, -size - 1)[-size - 1])
+    above = np.flatnonzero(counts > cut)
+    return texts.take(pa.array(above)), counts[above] - cut, cut

@@ -99,8 +99,9 @@ class FeatureBuilder:
         elif numbers.values.size:
             self._distinct.add(hash_numbers(numbers.values.astype(np.float64)))
         if self._hours is not None:
-            hours = (numbers.values // _HOUR_SECONDS % 24).astype(np.intp)
-            self._hours += np.bincount(hours, minlength=24)
+            with np.errstate(invalid="ignore"):  # beyond 10**18 s there are no hours
+                seconds = np.floor(numbers.values).astype(np.int64)
+            self._hours += np.bincount(seconds // _HOUR_SECONDS % 24, minlength=24)
 
     def _add_labels(self, found: cast.Labels) -> None:
         self._distinct.add(hash_strings(found.values))

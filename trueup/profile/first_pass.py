@@ -123,7 +123,7 @@ class _Summary:
 
     def center(self, edges: NumericEdges) -> tuple[float, float]:
         """Mean and sd of the clipped values."""
-        values = self.numbers.sample.values()
+        values = self.numbers.sample.unsorted()
         moments = Moments.of(np.clip(values, edges.clip_low, edges.clip_high))
         return moments.mean, moments.sd
 

@@ -60,8 +60,12 @@ class ValueSample:
 
     def values(self) -> np.ndarray:
         """The sample, ascending."""
+        return np.sort(self.unsorted())
+
+    def unsorted(self) -> np.ndarray:
+        """The sample in no certain order."""
         self._cut()
-        return np.sort(np.concatenate(self._values)) if self._values else np.zeros(0)
+        return np.concatenate(self._values) if self._values else np.zeros(0)
 
     def _cut(self) -> None:
         if not self._values:
@@ -69,8 +73,7 @@ class ValueSample:
         values = np.concatenate(self._values)
         order = np.concatenate(self._priorities)
         if values.size > self.size:
-            lowest = np.argpartition(order, self.size)[: self.size + 1]
-            self._limit = order[lowest].max()
-            lowest = lowest[order[lowest] < self._limit]
+            self._limit = np.partition(order, self.size)[self.size]
+            lowest = np.flatnonzero(order < self._limit)
             values, order = values[lowest], order[lowest]
         self._values, self._priorities, self._held = [values], [order], values.size

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pyarrow as pa
 
-from trueup.profile.category import frequent
+from trueup.profile.category import heaviest
 from trueup.profile.edges import MAX_VOCABULARY, CategoryEdges
-from trueup.profile.sketches import FrequentItems
 
 CANDIDATES = 1 << 14
 """Distinct values that are counted at a time; with no more than these, counts are exact."""
@@ -26,13 +27,13 @@ class VocabularyCounter:
 
     def add(self, texts: pa.Array, counts: np.ndarray) -> None:
         """Count distinct ``texts`` (Arrow strings, shape ``(n,)``), each ``counts`` times."""
-        summary = frequent(texts, counts, CANDIDATES)
-        self._include(summary)
+        texts, counts, cut = heaviest(texts, counts, CANDIDATES)
+        self._include(zip(texts.to_pylist(), counts.tolist(), strict=True), cut)
 
     def merge(self, other: VocabularyCounter) -> VocabularyCounter:
         merged = VocabularyCounter()
         merged._counts, merged._error = dict(self._counts), self._error
-        merged._include(FrequentItems(other._counts, other._error))
+        merged._include(other._counts.items(), other._error)
         return merged
 
     def edges(self) -> CategoryEdges | None:
@@ -49,14 +50,16 @@ class VocabularyCounter:
             ordered = [(text, n) for text, n in ordered if n > 1]
         return CategoryEdges(tuple(text for text, _ in ordered[:MAX_VOCABULARY]), complete)
 
-    def _include(self, summary: FrequentItems) -> None:
+    def _include(self, items: Iterable[tuple[str, int]], error: int) -> None:
         counts = self._counts
-        for text, n in summary.items.items():
+        for text, n in items:
             counts[text] = counts.get(text, 0) + n
-        self._error += summary.error
+        self._error += error
         if len(counts) > 2 * CANDIDATES:
             self._shrink()
 
     def _shrink(self) -> None:
-        reduced = FrequentItems.of(self._counts, self._error, CANDIDATES)
-        self._counts, self._error = dict(reduced.items), reduced.error
+        counts = np.fromiter(self._counts.values(), np.int64, len(self._counts))
+        cut = int(np.partition(counts, -CANDIDATES - 1)[-CANDIDATES - 1])
+        self._counts = {text: n - cut for text, n in self._counts.items() if n > cut}
+        self._error += cut
