@@ -188,7 +188,8 @@ def _say(error: Exception, sentence: str, code: int) -> int:
         import traceback
 
         traceback.print_exception(error)
-    typer.echo(f"trueup: {_CONTROLS.sub(_escaped, sentence)}", err=True)
+    shown = _CONTROLS.sub(_escaped, sentence.encode("utf-8", "backslashreplace").decode())
+    typer.echo(f"trueup: {shown}", err=True)
     return code
 
 

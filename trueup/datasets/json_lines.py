@@ -186,7 +186,9 @@ def _object(text: str, where: str) -> dict[str, Any]:
             remedy="write one complete object per line",
         ) from None
     except RecursionError:
-        raise DataError(f"{where}: nested too deeply to be read") from None
+        raise DataError(
+            f"{where}: nested too deeply to be read", remedy=f"at most {DEEPEST} levels are read"
+        ) from None
     if isinstance(value, list):
         raise _array_on_top(where)
     if not isinstance(value, dict):
