@@ -49,8 +49,8 @@ class CoMomentBuilder:
         for start in range(0, rows, _BLOCK):
             stop = min(start + _BLOCK, rows)
             z = np.zeros((len(columns), stop - start))
-            for column, scale, out in zip(columns, self._scales, z, strict=True):
-                column.standardize(start, stop, scale, out)
+            for taken, scale, out in zip(columns, self._scales, z, strict=True):
+                taken.standardize(start, stop, scale, out)
             sums.add(z, np.array([at[start:stop] for at in present], np.float64))
         self._sum = self._sum.merge(sums.comoments(rows, incomplete))
 
