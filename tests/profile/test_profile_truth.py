@@ -295,3 +295,39 @@ def test_no_batches_at_all() -> None:
 def _zipf(n: int) -> np.ndarray:
     weights = 1 / np.arange(1, n + 1)
     return weights / weights.sum()
+
+
+def test_long_values_are_bounded_and_stay_different() -> None:
+    """Documents and images: 256 MB of distinct values would otherwise be kept as a vocabulary."""
+    long = [bytes([i % 251, i // 251]) + rng(17).bytes(3_000) for i in range(600)]
+    variable = Variable(name="c", dtype="bytes", kind=Kind.CATEGORICAL)
+    batch = pa.RecordBatch.from_arrays([pa.array([*long, *long, b"short"])], names=["c"])
+    edges = edges_of([batch], InputSpec(variables=(variable,)))
+    state = profile_batches([batch], edges).features["c"]
+    known = edges.features["c"].categories
+    assert known is not None and state.categories is not None and state.lengths is not None
+    assert len(known.values) == 601
+    assert "short" in known.values
+    assert max(map(len, known.values)) < 300
+    assert sorted(state.categories.counts.tolist()) == [1] + [2] * 600
+    assert state.lengths.raw.mean == pytest.approx((1200 * 3_002 + 5) / 1201)
+
+
+def test_lengths_of_categories_are_characters_and_of_bytes_bytes() -> None:
+    texts, raw = (
+        of_array(pa.array(values), Variable(name="c", dtype=dtype, kind=Kind.CATEGORICAL)).lengths
+        for values, dtype in ((["é", "abc"], "string"), ([b"\xff\xfe", b"abc"], "bytes"))
+    )
+    assert texts is not None and raw is not None
+    assert (texts.raw.minimum, texts.raw.maximum) == (1.0, 3.0)
+    assert (raw.raw.minimum, raw.raw.maximum) == (2.0, 3.0)
+
+
+def test_bytes_that_are_long_are_no_categories() -> None:
+    images = [rng(18).bytes(500) for _ in range(200)]
+    profile = profile_of(pd.DataFrame({"image": images}))
+    variable, state = profile.edges.spec["image"], profile.features["image"]
+    assert (variable.dtype, variable.kind) == ("bytes", Kind.TEXT)
+    assert "500 bytes" in variable.reason
+    assert state.lengths is not None
+    assert (state.lengths.raw.minimum, state.lengths.raw.maximum) == (500.0, 500.0)

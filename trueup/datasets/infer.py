@@ -124,7 +124,11 @@ def _kind(facts: ColumnFacts, form: TimeForm | None) -> tuple[str, Kind, str]:
     dtype = _DTYPES[element]
     if pa.types.is_null(element):
         return dtype, Kind.CATEGORICAL, "all values are missing"
-    if pa.types.is_boolean(element) or pa.types.is_binary(element):
+    if pa.types.is_boolean(element):
+        return dtype, Kind.CATEGORICAL, ""
+    if pa.types.is_binary(element):
+        if facts.mean_length > LONG_TEXT:
+            return dtype, Kind.TEXT, f"long: {facts.mean_length:,.0f} bytes on average"
         return dtype, Kind.CATEGORICAL, ""
     if not pa.types.is_string(element):
         return dtype, Kind.NUMERIC, ""

@@ -27,20 +27,33 @@ _CODE = r"^0\d"
 
 def sample(dataset: Dataset, rows: int = SAMPLE_ROWS) -> pa.Table:
     """At most about ``rows`` rows, from the beginning of each of up to 32 parts, in order; fewer
-    when there are so many columns that they would not fit into 256 MB."""
+    when there are so many columns, or their values are so long, that they would not fit into
+    256 MB."""
     affordable = SAMPLE_BYTES // (_GUESSED_CELL_BYTES * max(len(dataset.schema), 1))
     rows = min(rows, max(_MIN_ROWS, affordable))
     parts = dataset.partitions(SAMPLE_PARTS)
-    per_part = -(-rows // max(len(parts), 1))
+    per_part, bytes_per_part = (-(-most // max(len(parts), 1)) for most in (rows, SAMPLE_BYTES))
     batches: list[pa.RecordBatch] = []
     for part in parts:
-        left = per_part
+        left, bytes_left = per_part, bytes_per_part
         for batch in part.batches():
-            batches.append(batch.slice(0, left))
-            left -= min(batch.num_rows, left)
-            if not left:
+            bytes_per_row = max(batch.nbytes // max(batch.num_rows, 1), 1)
+            taken = min(batch.num_rows, left, -(-bytes_left // bytes_per_row))
+            batches.append(_beginning(batch, taken))
+            left -= taken
+            bytes_left -= taken * bytes_per_row
+            if left <= 0 or bytes_left <= 0:
                 break
     return pa.Table.from_batches(batches, schema=dataset.schema)
+
+
+def _beginning(batch: pa.RecordBatch, rows: int) -> pa.RecordBatch:
+    """The first ``rows`` rows; copied where they are few, so that the rest can be freed."""
+    if 2 * rows > batch.num_rows:
+        return batch.slice(0, rows)
+    first = pa.array(np.arange(rows))
+    arrays = [column.take(first) for column in batch.columns]
+    return pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
 
 
 @dataclass
@@ -146,8 +159,9 @@ class ColumnFacts:
 
     @cached_property
     def mean_length(self) -> float:
-        """Mean number of characters of strings."""
-        return float(pc.mean(pc.utf8_length(self.values)).as_py()) if self.n else 0.0
+        """Mean number of characters of strings, or of bytes."""
+        length = pc.utf8_length if pa.types.is_string(self.element_type) else pc.binary_length
+        return float(pc.mean(length(self.values)).as_py()) if self.n else 0.0
 
     def _share(self, mask: pa.Array) -> float:
         return float(pc.mean(mask.cast(pa.uint8())).as_py()) if self.n else 0.0

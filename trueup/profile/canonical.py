@@ -2,11 +2,14 @@
 
 Numbers: the shortest decimal form, without a fraction where it is whole (``5``, not ``5.0``), so
 that a column of integers spells the same after nulls made it float. Booleans: ``true``/``false``.
-Bytes: UTF-8, and backslash escapes where they are not.
+Bytes: UTF-8, and backslash escapes where they are not. Values of more than 256 bytes (a document,
+an image) are spelt by their beginning, length and digest: what is kept of a column stays small, and
+different values stay different.
 """
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime, timezone
 
 import pyarrow as pa
@@ -14,6 +17,10 @@ import pyarrow.compute as pc
 
 from trueup.profile.arrow import is_bytes, is_text
 
+LONGEST_BYTES = 256
+"""Longest text that is kept as it is."""
+
+_BEGINNING = 64  # characters that are kept of a longer one
 _WHOLE_BELOW = 2.0**63
 
 _SECOND = r"^[1-9]\d{3}-\d\d-\d\d[T ]([01]\d|2[0-3]):[0-5]\d:[0-5]\d"
@@ -43,7 +50,7 @@ def spell(value: object) -> str:
         whole = abs(value) < _WHOLE_BELOW and value.is_integer()
         return str(int(value)) if whole else repr(value)
     if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
+        return _spell_bytes(value)
     if isinstance(value, datetime):
         return value.isoformat()
     return str(value)
@@ -56,10 +63,21 @@ def _decoded(values: pa.Array) -> pa.Array:
     """
     raw = pa.large_binary() if pa.types.is_large_string(values.type) else pa.binary()
     as_bytes = values.cast(raw) if not pa.types.is_large_binary(values.type) else values
+    longest = pc.max(pc.binary_length(as_bytes)).as_py() or 0
+    if longest > LONGEST_BYTES:
+        return pa.array([_spell_bytes(value) for value in as_bytes.to_pylist()], pa.string())
     try:
         return as_bytes.cast(pa.string())  # checks the encoding
     except pa.ArrowException:
-        return pa.array([spell(value) for value in as_bytes.to_pylist()], pa.string())
+        return pa.array([_spell_bytes(value) for value in as_bytes.to_pylist()], pa.string())
+
+
+def _spell_bytes(value: bytes) -> str:
+    if len(value) <= LONGEST_BYTES:
+        return value.decode("utf-8", "backslashreplace")
+    beginning = value[: 4 * _BEGINNING].decode("utf-8", "backslashreplace")[:_BEGINNING]
+    digest = hashlib.blake2b(value, digest_size=8).hexdigest()
+    return f"{beginning}… ({len(value)} bytes, {digest})"
 
 
 def parse_numbers(texts: pa.Array) -> pa.Array:

@@ -24,6 +24,7 @@ from trueup.profile.arrow import (
     validity,
 )
 from trueup.profile.canonical import parse_numbers, parse_times, spelled
+from trueup.profile.text import text_lengths
 from trueup.records.input_spec import FLOAT_DTYPES, INTEGER_DTYPES, Kind, Variable
 
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -51,11 +52,14 @@ class Labels:
 
     :param values: canonical text, Arrow strings, shape ``(k,)``; may repeat.
     :param counts: int64, shape ``(k,)``, > 0.
+    :param lengths: int64, shape ``(k,)``: characters (of declared bytes: bytes) of each value as it
+        came, also where its canonical text is an abbreviation.
     """
 
     rows: int
     values: pa.Array
     counts: np.ndarray
+    lengths: np.ndarray
     missing: int = 0
     type_errors: int = 0
 
@@ -85,7 +89,8 @@ def numbers(array: pa.Array, variable: Variable) -> Numbers:
 def labels(array: pa.Array, variable: Variable) -> Labels:
     """Read ``array`` (scalar) as the categories of ``variable``."""
     if pa.types.is_null(array.type):
-        return Labels(len(array), pa.array([], pa.string()), np.zeros(0, np.int64), len(array))
+        nothing = np.zeros(0, np.int64)
+        return Labels(len(array), pa.array([], pa.string()), nothing, nothing, len(array))
     values, codes = encoded(array)
     counts, missing = code_counts(codes, len(values))
     texts = spelled(values)
@@ -93,12 +98,13 @@ def labels(array: pa.Array, variable: Variable) -> Labels:
     is_missing = missing_labels(values, texts, variable)
     missing += int(counts[is_missing].sum())
     type_errors = int(counts[~fits & ~is_missing].sum())
+    lengths = _lengths(values, texts, variable)
     kept = ~is_missing & (counts > 0)
     if variable.dtype in INTEGER_DTYPES | FLOAT_DTYPES | {"bool"}:
         kept &= fits  # a word among numbers is an error, not a category
     if not kept.all():
-        texts, counts = texts.filter(pa.array(kept)), counts[kept]
-    return Labels(len(array), texts, counts, missing, type_errors)
+        texts, counts, lengths = texts.filter(pa.array(kept)), counts[kept], lengths[kept]
+    return Labels(len(array), texts, counts, lengths, missing, type_errors)
 
 
 def texts(array: pa.Array, variable: Variable) -> Texts:
@@ -214,6 +220,15 @@ def _without(valid: np.ndarray | None, drop: np.ndarray) -> tuple[np.ndarray | N
     if not dropped:
         return valid, 0
     return (~drop if valid is None else valid & ~drop), dropped
+
+
+def _lengths(values: pa.Array, texts: pa.Array, variable: Variable) -> np.ndarray:
+    """Of each of distinct ``values`` as it came; of what is no text, of its spelling."""
+    if pa.types.is_fixed_size_binary(values.type):
+        values = values.cast(pa.binary())
+    return text_lengths(
+        values if is_text(values.type) or is_bytes(values.type) else texts, variable
+    )
 
 
 def _as_declared(

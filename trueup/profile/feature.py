@@ -14,7 +14,7 @@ from trueup.profile.hashing import hash_numbers, hash_strings
 from trueup.profile.lists import as_scalars, list_lengths
 from trueup.profile.numeric import NumericBuilder
 from trueup.profile.states import FeatureState, TextState
-from trueup.profile.text import character_lengths, text_state
+from trueup.profile.text import text_lengths, text_state
 from trueup.records.input_spec import Kind, Variable
 
 _HOUR_SECONDS = 3600
@@ -108,15 +108,14 @@ class FeatureBuilder:
         if self._categories is not None:
             self._categories.add(found.values, found.counts)
         if self._lengths is not None and not self._variable.multi_valued:
-            lengths = np.repeat(character_lengths(found.values), found.counts)
-            self._lengths.add(lengths)
+            self._lengths.add(np.repeat(found.lengths, found.counts))
 
     def _add_texts(self, texts: pa.Array) -> None:
         self._distinct.add(hash_strings(texts))
         found = text_state(texts)
         self._text = found if self._text is None else self._text.merge(found)
         if self._lengths is not None and not self._variable.multi_valued:
-            self._lengths.add(character_lengths(texts))
+            self._lengths.add(text_lengths(texts, self._variable))
 
     def state(self) -> FeatureState:
         """What was counted; the builder is used up."""

@@ -17,7 +17,7 @@ from trueup.profile.lists import as_scalars, list_lengths
 from trueup.profile.moments import Moments
 from trueup.profile.quantiles import numeric_edges
 from trueup.profile.sampling import ValueSample, priorities
-from trueup.profile.text import character_lengths
+from trueup.profile.text import text_lengths
 from trueup.profile.vocabulary import VocabularyCounter
 from trueup.records.input_spec import InputSpec, Kind, Variable
 
@@ -108,11 +108,11 @@ class _Summary:
             found = cast.labels(array, variable)
             self.vocabulary.add(found.values, found.counts)
             if not variable.multi_valued:
-                lengths = np.repeat(character_lengths(found.values), found.counts)
+                lengths = np.repeat(found.lengths, found.counts)
                 self.lengths.add(lengths, order[: lengths.size])
         elif variable.kind is Kind.TEXT:
             if not variable.multi_valued:
-                lengths = character_lengths(cast.texts(array, variable).values)
+                lengths = text_lengths(cast.texts(array, variable).values, variable)
                 self.lengths.add(lengths, order[: lengths.size])
         else:
             numbers = cast.numbers(array, variable)

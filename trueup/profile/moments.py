@@ -143,7 +143,8 @@ class Moments:
             + 6 * delta2 * (share_a**2 * b.m2 + share_b**2 * a.m2)
             + 4 * delta * (share_a * b.m3 - share_b * a.m3)
         )  # fmt: skip
-        return Moments._bounded(n, a.mean, m2, m3, m4, low, high, a.mean_tail).shifted(delta * share_b)  # fmt: skip
+        merged = Moments._bounded(n, a.mean, m2, m3, m4, low, high, a.mean_tail)
+        return merged.shifted(delta * share_b)
 
     @property
     def variance(self) -> float:

@@ -20,7 +20,7 @@ from trueup.profile.build import profiled
 from trueup.profile.canonical import spelled
 from trueup.profile.edges import CategoryEdges, Edges, FeatureEdges, NumericEdges
 from trueup.profile.lists import as_scalars, list_lengths
-from trueup.profile.text import character_lengths
+from trueup.profile.text import text_lengths
 from trueup.records.input_spec import Kind, Role, Variable
 
 CELLS = 20
@@ -214,7 +214,7 @@ class _Counter:
             return
         found = cast.texts(array, self._variable).values
         if len(found) == len(place):  # else some are missing encodings; their rows are not known
-            lengths = character_lengths(found).astype(np.float64)
+            lengths = text_lengths(found, self._variable).astype(np.float64)
             self._lengths.moments(lengths, place, sums, LENGTH_N)
 
 

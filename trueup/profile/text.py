@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from trueup.profile.hashing import string_buffers
 from trueup.profile.states import TextState
+from trueup.records.input_spec import Variable
 
 _BLOCK = 1 << 16  # bytes looked at together: their indices are eight times as large
 _CLASSES = 5
@@ -46,6 +47,23 @@ def character_lengths(texts: pa.Array) -> np.ndarray:
         ends = offsets - offsets[0]
         lengths = lengths - (before[ends[1:]] - before[ends[:-1]])
     return lengths
+
+
+def text_lengths(texts: pa.Array, variable: Variable) -> np.ndarray:
+    """Length of each of ``texts`` (strings or binary, no nulls), int64: bytes of what is declared
+    to be bytes, else characters.
+
+    >>> from trueup.records.input_spec import Kind
+    >>> name, raw = (
+    ...     Variable(name="x", dtype=dtype, kind=Kind.CATEGORICAL) for dtype in ("string", "bytes")
+    ... )
+    >>> texts = pa.array(["é", "ab"])
+    >>> text_lengths(texts, name).tolist(), text_lengths(texts, raw).tolist()
+    ([1, 2], [2, 2])
+    """
+    if variable.dtype != "bytes":
+        return character_lengths(texts)
+    return np.diff(string_buffers(texts)[0])[: len(texts)]
 
 
 def byte_counts(raw: np.ndarray) -> np.ndarray:

@@ -80,5 +80,6 @@ def _values(one: VariableSummary) -> str:
         spread = f"{number(side.minimum)} … {number(side.maximum)}"
         return f"mean {with_unit(number(side.mean), unit)} ± {number(side.sd)}, {spread}"
     if side.mean_length is not None:
-        return f"{number(side.mean_length)} characters on average"
+        unit = "bytes" if one.variable.dtype == "bytes" else "characters"
+        return f"{number(side.mean_length)} {unit} on average"
     return ""
