@@ -44,7 +44,7 @@ def _mixed(values: Sequence[Any]) -> tuple[pa.Array, bool]:
     present = [value for value in values if value is not None]
     kinds = {_kind(value) for value in present}
     if kinds == {"number"}:
-        return pa.array([None if v is None else float(v) for v in values], pa.float64()), False
+        return pa.array([None if v is None else _float(v) for v in values], pa.float64()), False
     if "list" in kinds and "object" not in kinds:
         return _mixed_lists(values)
     if kinds == {"object"}:
@@ -55,6 +55,14 @@ def _mixed(values: Sequence[Any]) -> tuple[pa.Array, bool]:
         "time"
     }  # values of one foreign class, such as UUID, agree
     return pa.array([None if v is None else text_of(v) for v in values], pa.string()), conflict
+
+
+def _float(value: Any) -> float:
+    """Infinite for integers beyond the range of floats."""
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
 
 
 def _kind(value: Any) -> str:
