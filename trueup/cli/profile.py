@@ -10,6 +10,10 @@ import typer
 from trueup.cli.options import JsonOption
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from trueup.baseline import Baseline
+    from trueup.profile.mapreduce import Progress
     from trueup.records.input_spec import InputSpec
 
 
@@ -63,14 +67,13 @@ def profile(
     wishes = Wishes(time=time, label=label, ignore=tuple(ignore or ()), spec=spec)
     with progress_on_stderr("profiling", quiet=json) as progress:
         found = profiled(open_rows(data), wishes, workers=workers, progress=progress)
+        if tfdv is not None:
+            _write_tfdv(found, tfdv, wishes.ignore, workers, progress)
     written = []
     if output is not None:
         save_profile(found.to_file(), output)
         written.append(f"The profile is in {output}.")
     if tfdv is not None:
-        from trueup.tfdv.statistics import write_statistics
-
-        write_statistics(found.profile, tfdv, name=found.name)
         written.append(f"TFDV statistics are in {tfdv}.")
     if write_spec is not None:
         _write_spec(found.profile.edges.spec, write_spec)
@@ -82,6 +85,24 @@ def profile(
     print_profile(summary)
     for sentence in written:
         typer.echo(sentence)
+
+
+def _write_tfdv(
+    found: Baseline,
+    path: Path,
+    leave_out: Collection[str],
+    workers: int | None,
+    progress: Progress | None,
+) -> None:
+    from trueup.tfdv.rest import profile_rest
+    from trueup.tfdv.statistics import write_statistics
+
+    assert found.dataset is not None
+    rest = profile_rest(
+        found.dataset, found.profile.edges.spec,
+        leave_out=leave_out, workers=workers, progress=progress,
+    )  # fmt: skip
+    write_statistics(found.profile, path, name=found.name, rest=rest)
 
 
 def _write_spec(spec: InputSpec, path: Path) -> None:

@@ -135,7 +135,7 @@ class _Builder:
         self.reads[name] = read_feature(name, feature, self.rows, self.declared.get(name))
 
     def finished(self) -> StatisticsBaseline:
-        variables = with_roles(self.reads, self.declared.keys() & self.reads.keys())
+        variables = with_roles(self.reads)
         edges: dict[str, FeatureEdges] = {}
         states: dict[str, FeatureState] = {}
         for name, variable in variables.items():
@@ -177,8 +177,8 @@ def slice_of(
     :raises DataError: when it is not there; the remedy lists the others.
     """
     names = [dataset.name for dataset in statistics.datasets]
-    if slice_name is None and len(names) == 1:
-        return statistics.datasets[0]
+    if slice_name in (None, ALL_EXAMPLES) and len(names) == 1:
+        return statistics.datasets[0]  # TFDV does not name what is not sliced
     wanted = slice_name if slice_name is not None else ALL_EXAMPLES
     if wanted not in names:
         problem = (

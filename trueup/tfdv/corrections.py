@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from trueup.datasets.infer import closest
 from trueup.datasets.spec_toml import SpecOverrides
 from trueup.errors import DataError
-from trueup.records.input_spec import FLOAT_DTYPES, InputSpec, Kind, Role, Variable
+from trueup.records.input_spec import InputSpec, Kind, Role, Variable
 from trueup.tfdv.schema import read_tags
 from trueup.tfdv.schema_in import from_schema, leaves
 
@@ -27,8 +27,8 @@ def corrections(schema: Schema, inferred: InputSpec, source: str) -> SpecOverrid
     """What ``schema`` changes in ``inferred``, the InputSpec of the data themselves.
 
     A schema that we wrote changes all that it says. One of TFX changes what the data cannot
-    tell: which numbers are categories or strings, which features are labels or no longer used,
-    and domains; widths of types, shapes and roles stay those of the data (a proto knows three
+    tell: which numbers are categories, which strings numbers or text, which features are labels or
+    no longer used, and domains; types and shapes stay those of the data (a proto knows three
     types). Columns that the schema does not name stay as they are.
 
     :param source: the schema's file, for messages.
@@ -58,15 +58,15 @@ def _changes(declared: Variable, inferred: Variable) -> dict[str, Any]:
         table |= {"role": declared.role.value, "reason": declared.reason}
     if declared.domain is not None:
         table["domain"] = declared.domain.model_dump()
-    words = ("string", "bytes")
     if declared.kind is Kind.TIME or inferred.kind is Kind.TIME:
         return table
-    if (declared.dtype in words) != (inferred.dtype in words):
-        dtype = "float64" if declared.dtype in FLOAT_DTYPES else declared.dtype
-        return table | {"dtype": dtype, "kind": declared.kind.value}
-    if (declared.dtype == "bool") != (inferred.dtype == "bool") and declared.dtype == "bool":
-        return table | {"dtype": "bool", "kind": Kind.CATEGORICAL.value}
-    numbers_named = declared.dtype not in words and declared.kind is Kind.CATEGORICAL
-    if declared.kind is Kind.TEXT or declared.domain is not None or numbers_named:
+    words = ("string", "bytes")
+    if declared.kind is Kind.NUMERIC and inferred.dtype in words:
+        return table | {"dtype": "float64", "kind": Kind.NUMERIC.value}
+    codes = declared.dtype in words and inferred.dtype not in words  # such as postal codes
+    categories = declared.dtype not in words and declared.kind is Kind.CATEGORICAL
+    if codes or categories:
+        table["kind"] = Kind.CATEGORICAL.value
+    elif declared.kind is Kind.TEXT or declared.domain is not None:
         table["kind"] = declared.kind.value
     return table

@@ -5,7 +5,7 @@ The rules are those of data (:mod:`trueup.datasets.roles`); here is what they lo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -110,17 +110,20 @@ class FeatureFacts:
         return ColumnFacts(self.name, pa.chunked_array([pa.array(values, pa.string())]))
 
 
-def with_roles(reads: Mapping[str, ReadFeature], decided: Collection[str]) -> dict[str, Variable]:
-    """The variable of each feature, with its role but for those whose role is ``decided``."""
+def with_roles(reads: Mapping[str, ReadFeature]) -> dict[str, Variable]:
+    """The variable of each feature, with its role."""
     facts = {name: FeatureFacts(read) for name, read in reads.items()}
     forms = {name: form for name, fact in facts.items() if (form := time_form(fact))}
     time = main_time(forms, facts)
-    given = next((n for n in decided if reads[n].variable.role is Role.LABEL), None)
+    given = next(
+        (name for name, read in reads.items() if read.decided and read.variable.role is Role.LABEL),
+        None,
+    )
     calendar = calendar_parts(facts.values(), time)
     variables = {}
     for name, read in reads.items():
         variable = read.variable
-        if name not in decided:
+        if not read.decided:
             form = forms.get(name)
             role, reason = role_of(facts[name], time, given, (), calendar, form)
             if role is Role.ID and read.unique is None:

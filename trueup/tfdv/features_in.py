@@ -14,7 +14,7 @@ from trueup.profile.edges import MAX_VOCABULARY, CategoryEdges, FeatureEdges, Nu
 from trueup.profile.hashing import hash_strings
 from trueup.profile.sketches import FrequentItems, Hll
 from trueup.profile.states import CategoryState, FeatureState, NumericState
-from trueup.records.input_spec import Dtype, Kind, Variable
+from trueup.records.input_spec import Dtype, Kind, Role, Variable
 from trueup.tfdv.numbers_in import read_lengths, read_numbers
 from trueup.tfdv.protos import protos
 from trueup.tfdv.statistics import (
@@ -23,6 +23,7 @@ from trueup.tfdv.statistics import (
     DISTINCT,
     DOMAIN_INFO,
     NON_FINITE,
+    ROLE,
     TIME_DOMAIN,
     TYPE_ERRORS,
 )
@@ -59,6 +60,7 @@ class ReadFeature(NamedTuple):
     """A feature with what is to be said about it.
 
     :param unique: how many different values it has; ``None`` where the statistics do not say.
+    :param decided: whether the variable's role is known, of the schema or from statistics of ours.
     """
 
     variable: Variable
@@ -66,6 +68,7 @@ class ReadFeature(NamedTuple):
     state: FeatureState
     facts: tuple[str, ...]
     unique: int | None = None
+    decided: bool = False
 
 
 class _Content(NamedTuple):
@@ -114,7 +117,13 @@ def read_feature(
     unique = int(custom[DISTINCT]) if DISTINCT in custom else None
     if feature.HasField("string_stats"):
         unique = int(feature.string_stats.unique)
-    return ReadFeature(variable, edges, state, facts, unique)
+    decided = declared is not None
+    written = next((c.str for c in feature.custom_stats if c.name == ROLE), "")
+    role, _, reason = written.partition(": ")
+    if declared is None and role in {known.value for known in Role}:
+        variable = variable.model_copy(update={"role": Role(role), "reason": reason})
+        decided = True
+    return ReadFeature(variable, edges, state, facts, unique, decided)
 
 
 def _content(

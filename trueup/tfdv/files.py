@@ -90,6 +90,8 @@ def read_schema(path: str | Path) -> Schema:
     """The schema in ``path``, a text or binary proto, or in the folder of a SchemaGen artifact."""
     schema = protos().schema.Schema()
     with local_files(path) as files:
+        if is_statistics_file(files[0]):  # as bytes, one could pass for the other
+            raise DataError(f"{path} holds statistics, no schema")
         _parse(files[0], schema)
     if not schema.feature:
         raise DataError(f"{path} holds no schema proto with features")

@@ -24,6 +24,7 @@ from trueup.tfdv.categories import as_numbers, counted_values
 from trueup.tfdv.files import write_message
 from trueup.tfdv.histograms import Binned, Buckets, quantile_buckets, standard_buckets
 from trueup.tfdv.protos import protos
+from trueup.tfdv.rest import is_number_of_time
 
 if TYPE_CHECKING:
     from tensorflow_metadata.proto.v0.statistics_pb2 import (
@@ -51,12 +52,17 @@ BINS = "trueup_bins"
 SKEWNESS = "trueup_skewness"
 KURTOSIS = "trueup_kurtosis"
 DISTINCT = "trueup_distinct"
+ROLE = "trueup_role"
 TYPE_ERRORS = "trueup_type_errors"
 NON_FINITE = "trueup_non_finite"
 
 
 def to_statistics(
-    profile: Profile, *, name: str = "", categorical_numbers: bool = False
+    profile: Profile,
+    *,
+    name: str = "",
+    categorical_numbers: bool = False,
+    rest: Profile | None = None,
 ) -> DatasetFeatureStatisticsList:
     """The statistics of one data set, as ``tfdv.generate_statistics`` would describe it.
 
@@ -67,27 +73,36 @@ def to_statistics(
     :param name: of the data set, shown by Facets.
     :param categorical_numbers: write the counts of numbers that are categories, as TFDV does under
         a schema with ``is_categorical``; by default they are numbers, as TFDV has them without.
+    :param rest: of :func:`trueup.tfdv.rest.profile_rest`, the columns that ``profile`` lacks;
+        without it they are left out.
     """
     statistics = protos().statistics.DatasetFeatureStatisticsList()
     dataset = statistics.datasets.add(name=name, num_examples=profile.rows)
+    more = {} if rest is None else rest.features
     for variable in profile.edges.spec.variables:
-        state = profile.features.get(variable.name)
+        of = rest if rest is not None and variable.name in more else profile
+        state = of.features.get(variable.name)
         if state is None:
             continue
-        edges = profile.edges.features.get(variable.name, FeatureEdges())
+        edges = of.edges.features.get(variable.name, FeatureEdges())
         feature = dataset.features.add()
         feature.path.step.append(variable.name)
-        _fill(feature, variable, edges, state, categorical_numbers)
+        _fill(feature, of.edges.spec[variable.name], edges, state, categorical_numbers)
+        if not is_number_of_time(variable):  # its role is inferred from its values again
+            role = f"{variable.role.value}: {variable.reason}"
+            feature.custom_stats.add(name=ROLE, str=role)
     return statistics
 
 
-def write_statistics(profile: Profile, path: str | Path, *, name: str = "") -> None:
+def write_statistics(
+    profile: Profile, path: str | Path, *, name: str = "", rest: Profile | None = None
+) -> None:
     """Writes :func:`to_statistics` to ``path``: text for .pbtxt, a TFRecord for names with
     ``tfrecord``, otherwise binary. TFDV's ``load_statistics`` reads the first two,
     ``load_stats_binary`` the last."""
     if not profile.rows:
         raise DataError(f"{path} is not written: there are no rows to describe")
-    write_message(to_statistics(profile, name=name), path)
+    write_message(to_statistics(profile, name=name, rest=rest), path)
 
 
 def _fill(
