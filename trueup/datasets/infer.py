@@ -19,6 +19,8 @@ from trueup.datasets.roles import (
 )
 from trueup.datasets.sample import ColumnFacts, facts_of, sample
 from trueup.datasets.spec_toml import SpecOverrides, apply_overrides
+from trueup.datasets.times import zones_of
+from trueup.datasets.written_numbers import written_number
 from trueup.errors import DataError
 from trueup.records.dataset import Dataset
 from trueup.records.input_spec import InputSpec, Kind, Role, Variable
@@ -120,7 +122,9 @@ def _kind(facts: ColumnFacts, form: TimeForm | None) -> tuple[str, Kind, str]:
     """dtype, kind, and why where it does not speak for itself."""
     element = facts.element_type
     if form is not None or pa.types.is_timestamp(element):
-        return (_DTYPES[element] if form and form.unit else "timestamp"), Kind.TIME, ""
+        zones = zones_of(facts.values) if facts.is_string else set()
+        why = "those without a zone are taken as UTC" if "naive" in zones else ""
+        return (_DTYPES[element] if form and form.unit else "timestamp"), Kind.TIME, why
     dtype = _DTYPES[element]
     if pa.types.is_null(element):
         return dtype, Kind.CATEGORICAL, "all values are missing"
@@ -134,6 +138,8 @@ def _kind(facts: ColumnFacts, form: TimeForm | None) -> tuple[str, Kind, str]:
         return dtype, Kind.NUMERIC, ""
     if facts.number_share >= PARSES and not facts.code_share:
         return "float64", Kind.NUMERIC, f"{_percent(facts.number_share)} of its strings are numbers"
+    if example := written_number(facts.values):
+        return dtype, Kind.CATEGORICAL, f"numbers written for people, such as {example!r}"
     if facts.mean_length > LONG_TEXT:
         return dtype, Kind.TEXT, f"free text: {facts.mean_length:.0f} characters on average"
     words = facts.n >= FEW_ROWS and facts.distinct > facts.n / 2 and facts.spaced_share > 0.5

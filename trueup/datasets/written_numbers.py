@@ -9,9 +9,10 @@ import re
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_WRITTEN = r"^\s*[+-]?\d[\d.,'\x{a0}\x{202f} ]*\s*%?\s*$"
+_WRITTEN = r"^\s*[+-]?([1-9][\d.,'\x{a0}\x{202f} ]*|0([.,]\d+)?)\s*%?\s*$"
 _FIRST = re.compile(_WRITTEN.replace(r"\x{a0}\x{202f}", "\xa0\u202f"))
-_PLAIN = re.compile(r"\s*[+-]?\d*\.?\d*\s*")
+_SIGNS = re.compile(r"[,'%\xa0\u202f]|\d \d")
+"""What tells them from plain numbers, from 10.0.0.1 and from 31.12.2024."""
 
 
 def written_number(texts: pa.Array | pa.ChunkedArray) -> str | None:
@@ -25,7 +26,7 @@ def written_number(texts: pa.Array | pa.ChunkedArray) -> str | None:
     if not len(present):
         return None
     first = str(present[0].as_py())
-    if not _FIRST.fullmatch(first) or _PLAIN.fullmatch(first):
+    if not _FIRST.fullmatch(first) or not _SIGNS.search(first):
         return None
     matches = pc.all(pc.match_substring_regex(present, _WRITTEN)).as_py()
     return first if matches else None
