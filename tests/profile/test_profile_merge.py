@@ -233,6 +233,16 @@ def test_atoms_of_a_merge_are_those_of_the_whole() -> None:
     assert merged.counts[-999.0] == pytest.approx((values == -999.0).sum(), abs=merged.error)
 
 
+def test_no_rows_are_neutral_whatever_columns_they_had() -> None:
+    edges = edges_of([batch_of([(1.0, 1, "a", None)] * 3)], SPEC)
+    some = pa.RecordBatch.from_pydict({"x": [1.0, 2.0]})
+    whole = profile_batches([some], edges)
+    assert whole.absent == {"k", "c", "l", "t", "at"}
+    for nothing in (profile_batches([], edges), profile_batches([], edges, some.schema)):
+        assert_same(nothing.merge(whole), whole)
+        assert_same(whole.merge(nothing), whole)
+
+
 def test_profiles_of_other_edges_do_not_merge() -> None:
     a, b = ([(1.0, 1, "a", None)] * 3, [(2.0, 1, "b", None)] * 3)
     profiles = [profile_batches([batch_of(r)], edges_of([batch_of(r)], SPEC)) for r in (a, b)]

@@ -31,15 +31,15 @@ def line_now_and_then(
     what: str, clock: Callable[[], float], write: Callable[[str], object]
 ) -> Update:
     """A callback that writes a line at most every ``SECONDS_BETWEEN_LINES``: work that is shorter
-    says nothing, and logs of longer work stay short."""
+    says nothing, and logs of longer work stay short. That all is done shows in what comes next."""
     last = clock()
 
     def update(done: int, total: int) -> None:
         nonlocal last
         now = clock()
-        if now - last >= SECONDS_BETWEEN_LINES:
+        if now - last >= SECONDS_BETWEEN_LINES and done < total:
             last = now
-            write(f"{what}: {100 * done / max(total, 1):.0f} %")
+            write(f"{what}: {100 * done / total:.0f} %")
 
     return update
 

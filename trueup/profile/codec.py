@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from trueup.errors import ProfileError
+from trueup.profile.build import profiled
 from trueup.profile.edges import CategoryEdges, Edges, FeatureEdges, NumericEdges
 from trueup.profile.moments import Moments
 from trueup.profile.sketches import HLL_PRECISION, Atoms, FrequentItems, Hll
@@ -60,6 +61,7 @@ def dumps_edges(edges: Edges) -> bytes:
             out.flag(feature.categories.complete)
     out.texts(edges.pairs)
     out.flag(edges.centers is not None)
+    out.count(len(edges.centers or {}))
     for name, (mean, sd) in (edges.centers or {}).items():
         out.text(name)
         out.float(mean)
@@ -84,13 +86,10 @@ def loads_edges(data: bytes) -> Edges:
         numeric, lengths = _take_numeric_edges(source), _take_numeric_edges(source)
         categories = CategoryEdges(source.texts(), source.flag()) if source.flag() else None
         features[name] = FeatureEdges(numeric, categories, lengths)
-    pairs, centers = source.texts(), None
-    if source.flag():
-        centers = {}
-        while not source.at_end:
-            name = source.text()
-            centers[name] = (source.float(), source.float())
-    edges = Edges(spec, features, pairs, centers)
+    pairs, has_centers = source.texts(), source.flag()
+    centers = {source.text(): (source.float(), source.float()) for _ in range(source.count())}
+    source.end()
+    edges = Edges(spec, features, pairs, centers if has_centers else None)
     if edges.edges_id != edges_id:
         raise damaged("its edges are not those that its id names")
     return edges
@@ -142,11 +141,22 @@ def loads(data: bytes, edges: Edges) -> Profile:
     comoments = _take_comoments(source, len(edges.pairs)) if source.flag() else None
     absent = frozenset(source.texts())
     extra = tuple((source.text(), source.text()) for _ in range(source.count()))
+    source.end()
+    if features.keys() != {variable.name for variable in profiled(edges.spec)}:
+        raise damaged("its columns are not those of its edges")
     return Profile(edges, rows, features, comoments, absent, extra)
 
 
 def sealed(kind: bytes, content: bytes) -> bytes:
-    """Header and compressed ``content``."""
+    """Header and compressed ``content``.
+
+    :raises ProfileError: when there is more of it than would be read again.
+    """
+    if len(content) > MAX_CONTENT:
+        raise ProfileError(
+            f"a profile of {len(content):,} bytes is too large: at most {MAX_CONTENT:,} are kept",
+            remedy="ignore columns of long values",
+        )
     stored = zlib.compress(content, 6)
     head = _HEADER.pack(_MAGIC, kind, VERSION, len(content), len(stored), 0)
     crc = zlib.crc32(stored, zlib.crc32(head))
@@ -195,6 +205,8 @@ def _take_numeric_edges(source: Decoder) -> NumericEdges | None:
     if not source.flag():
         return None
     edges = source.floats()
+    if len(edges) < 2 or not (np.diff(edges) > 0.0).all():
+        raise damaged("its bins do not ascend")
     return NumericEdges(edges, source.float(), source.float(), tuple(source.floats().tolist()))
 
 

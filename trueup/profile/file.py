@@ -70,7 +70,9 @@ def open_profile(path: str | Path) -> ProfileFile:
         source = Decoder(opened(FILE, Path(path).read_bytes()))
         name, notes = source.text(), source.texts()
         edges = loads_edges(source.bytes())
-        return ProfileFile(loads(source.bytes(), edges), name, notes)
+        profile = loads(source.bytes(), edges)
+        source.end()
+        return ProfileFile(profile, name, notes)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from None
     except ProfileError as error:

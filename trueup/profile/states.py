@@ -189,9 +189,16 @@ class Profile:
             self.rows + other.rows,
             {name: state.merge(other.features[name]) for name, state in self.features.items()},
             _merge(self.comoments, other.comoments),
-            self.absent & other.absent,
+            _absent(self, other),
             tuple(sorted(set(self.extra) | set(other.extra))),
         )
+
+
+def _absent(a: Profile, b: Profile) -> frozenset[str]:
+    """Absent is what neither side has; no rows do not tell which columns they would have."""
+    if bool(a.rows) == bool(b.rows):
+        return a.absent & b.absent
+    return a.absent if a.rows else b.absent
 
 
 def _merge(a, b):  # type: ignore[no-untyped-def]

@@ -85,9 +85,10 @@ class Decoder:
         self._data = memoryview(data)
         self._at = 0
 
-    @property
-    def at_end(self) -> bool:
-        return self._at == len(self._data)
+    def end(self) -> None:
+        """Nothing may be left."""
+        if self._at != len(self._data):
+            raise damaged("it goes on after its end")
 
     def count(self) -> int:
         value = shift = 0

@@ -149,5 +149,7 @@ class InputSpec(Record):
 
     @property
     def spec_id(self) -> str:
-        """Hex SHA-256 (first 16 digits) of the canonical JSON form."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+        """Hex SHA-256 (first 16 digits) of the canonical JSON form. What is left at its default is
+        not in it, so that a key of later releases does not change the ids of specs without it."""
+        canonical = self.model_dump_json(exclude_defaults=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
