@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from trueup.cli.options import ConfigOption, JsonOption
+from trueup.cli.options import (
+    ConfigOption,
+    IgnoreOption,
+    JsonOption,
+    LabelOption,
+    SpecOption,
+    WorkersOption,
+)
 
 EXIT_CODES = {"ok": 0, "watch": 0, "drift": 3, "fault": 4}
 
@@ -38,24 +45,14 @@ def compare(
             metavar="COLUMN", help="Join rows by this column and compare their values (repeatable)."
         ),
     ] = None,
-    label: Annotated[str | None, typer.Option(metavar="COLUMN", help="True outcome.")] = None,
-    ignore: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN", help="Leave a column out (repeatable).")
-    ] = None,
-    spec: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="What corrects the columns' types and roles: TOML, or a schema of TFX (.pbtxt).",
-        ),
-    ] = None,
+    label: LabelOption = None,
+    ignore: IgnoreOption = None,
+    spec: SpecOption = None,
     slice_name: Annotated[
         str | None,
         typer.Option("--slice", metavar="NAME", help="Slice, where TRAINING is TFDV statistics."),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; chosen by size when not given.")
-    ] = None,
+    workers: WorkersOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Compare serving data with training data.

@@ -17,3 +17,24 @@ ConfigOption = Annotated[
 ]
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+LabelOption = Annotated[str | None, typer.Option("--label", metavar="COLUMN", help="True outcome.")]
+
+IgnoreOption = Annotated[
+    list[str] | None,
+    typer.Option("--ignore", metavar="COLUMN", help="Leave a column out (repeatable)."),
+]
+
+SpecOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--spec",
+        metavar="FILE",
+        help="What corrects the columns' types and roles: TOML, or a schema of TFX (.pbtxt).",
+    ),
+]
+
+WorkersOption = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="Processes; chosen by size when not given."),
+]

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trueup.cli.options import JsonOption
+from trueup.cli.options import (
+    IgnoreOption,
+    JsonOption,
+    LabelOption,
+    SpecOption,
+    WorkersOption,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -40,21 +46,11 @@ def profile(
             help="Write what the columns are, to be corrected: TOML, or a schema of TFX (.pbtxt).",
         ),
     ] = None,
-    spec: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="What corrects the columns' types and roles: TOML, or a schema of TFX (.pbtxt).",
-        ),
-    ] = None,
+    spec: SpecOption = None,
     time: Annotated[str | None, typer.Option(metavar="COLUMN", help="Event time.")] = None,
-    label: Annotated[str | None, typer.Option(metavar="COLUMN", help="True outcome.")] = None,
-    ignore: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN", help="Leave a column out (repeatable).")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; chosen by size when not given.")
-    ] = None,
+    label: LabelOption = None,
+    ignore: IgnoreOption = None,
+    workers: WorkersOption = None,
     json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Say what is in a data set, column by column; with -o keep its profile."""
