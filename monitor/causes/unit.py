@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -164,6 +165,29 @@ class Quantiles:
     y: np.ndarray
     slack: np.ndarray
 
+    # What does not depend on the conversion is reckoned once for all of them.
+
+    @cached_property
+    def line(self) -> tuple[float, float]:
+        """Slope of the least-squares line through the points, and its value at the mean of x."""
+        centred = self.x - self.x.mean()
+        return float(centred @ self.y) / float(centred @ centred), float(self.y.mean())
+
+    @cached_property
+    def sd(self) -> float:
+        """Standard deviation of ``x``."""
+        return float(np.std(self.x))
+
+    @cached_property
+    def range(self) -> float:
+        return float(np.ptp(self.x))
+
+    @cached_property
+    def unmoved(self) -> tuple[float, float]:
+        """Mean squared difference of ``y`` and ``x``, as they are and after a mere shift."""
+        difference = self.y - self.x
+        return float(np.mean(difference**2)), float(np.var(difference))
+
 
 def resolved_quantiles(before: NumericState, after: NumericState, edges: NumericEdges) -> Quantiles:
     """Quantiles at the probabilities of ``GRID`` where serving's lie in a bin that is narrow
@@ -198,29 +222,26 @@ def _by_quantiles(
     What is left unexplained is infinite where the line contradicts the conversion.
     """
     x, y = quantiles.x, quantiles.y
-    if len(x) < LEAST_POINTS or np.ptp(x) <= 0.5 * before.sd:
+    if len(x) < LEAST_POINTS or quantiles.range <= 0.5 * before.sd:
         return None
-    error = scale_error(before.kurtosis, before.n, n) * max(1.0, before.sd / float(np.std(x)))
+    error = scale_error(before.kurtosis, before.n, n) * max(1.0, before.sd / quantiles.sd)
     if not supported and not _sure(conversion, error):
         return None
-    slope, start = np.polyfit(x, y, 1)
+    slope, level = quantiles.line
     if slope <= 0.0:
         return Fit(math.inf, math.inf)
     off = abs(math.log(slope) - math.log(conversion.factor))  # the quotient may underflow
-    middle, sd = float(np.mean(x)), conversion.factor * before.sd
-    apart = abs(start + slope * middle - conversion.offset - conversion.factor * middle)
+    limit = _allowed_offset(before.n, n) * conversion.factor * before.sd
+    apart = abs(level - conversion.offset - conversion.factor * float(np.mean(x)))
+    allowed = RATIO_TOLERANCE + ERRORS * error if supported else _allowed(conversion, error)
+    if off > allowed or apart > limit:
+        return Fit(off, math.inf)
     left = np.abs(y - conversion.offset - conversion.factor * x) - quantiles.slack
     rest = float(np.mean(np.maximum(left, 0.0) ** 2))
-    limit = _allowed_offset(before.n, n)
-    if (
-        off > (RATIO_TOLERANCE + ERRORS * error if supported else _allowed(conversion, error))
-        or max(apart, math.sqrt(rest)) > limit * sd
-    ):
+    if math.sqrt(rest) > limit:
         return Fit(off, math.inf)
-    difference = y - x
-    alone = float(np.mean(difference**2))
-    if conversion.factor != 1.0:
-        alone = min(alone, float(np.var(difference)))
+    as_it_is, shifted = quantiles.unmoved
+    alone = as_it_is if conversion.factor == 1.0 else min(as_it_is, shifted)
     return Fit(off, rest / alone if alone > 0 else math.inf)
 
 
