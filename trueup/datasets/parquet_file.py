@@ -14,24 +14,28 @@ from trueup.datasets.parts import BATCH_BYTES, BATCH_ROWS, Scan
 from trueup.datasets.sources import File, pyarrow_file
 from trueup.errors import DataError
 
+_LEAST_BUFFERED, _MOST_BUFFERED = 1 << 16, 1 << 20
+
 
 @dataclass(frozen=True)
 class ParquetUnit:
     """One row group.
 
     :param weight: its uncompressed bytes.
-    :param rows: its rows.
+    :param rows: its rows. :param columns: its columns, nested ones by their leaves.
     """
 
     file: File
     group: int
     weight: int
     rows: int
+    columns: int
 
     def read(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         wanted = set(schema.names)
         with ExitStack() as stack, _mishaps(self.file):
-            reader = pq.ParquetFile(pyarrow_file(self.file, stack))
+            source = pyarrow_file(self.file, stack)
+            reader = pq.ParquetFile(source, buffer_size=self._buffer_size())
             fields = reader.schema_arrow
             tops = dict(zip(fields.names, top_names(fields.names)[0], strict=True))
             columns = [
@@ -48,6 +52,15 @@ class ParquetUnit:
                 names = [tops[name] for name in batch.schema.names]
                 yield flatten(pa.RecordBatch.from_arrays(batch.columns, names=names))
 
+    def _buffer_size(self) -> int:
+        """Bytes of each column that are read at a time, 0 for the whole column of the group: a
+        group may hold all rows of the file. A stream is read whole, for going to and fro between
+        columns fetches its blocks again and again."""
+        chunk = self.weight // max(self.columns, 1)
+        if chunk <= _MOST_BUFFERED or self.file.remote or self.file.compression:
+            return 0
+        return max(_LEAST_BUFFERED, min(_MOST_BUFFERED, BATCH_BYTES // self.columns))
+
 
 def scan_parquet(file: File) -> Scan:
     """Names, types, rows and units of one Parquet file, from its footer alone.
@@ -59,7 +72,7 @@ def scan_parquet(file: File) -> Scan:
         meta, schema = reader.metadata, reader.schema_arrow
         groups = [meta.row_group(index) for index in range(meta.num_row_groups)]
         units = [
-            ParquetUnit(file, index, group.total_byte_size, group.num_rows)
+            ParquetUnit(file, index, group.total_byte_size, group.num_rows, group.num_columns)
             for index, group in enumerate(groups)
             if group.num_rows
         ]
