@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -125,3 +126,83 @@ def test_long_work_writes_a_line_now_and_then() -> None:
         now += SECONDS_BETWEEN_LINES / 20
         update(step, 100)
     assert lines == [f"profiling: {percent} %" for percent in (20, 40, 60, 80)]
+
+
+def test_a_profile_shows_what_its_data_showed(data, capsys, tmp_path) -> None:
+    saved = tmp_path / "rides.profile"
+    _, of_data, _ = run(capsys, "profile", data, "-o", saved, "--json")
+    code, of_profile, _ = run(capsys, "profile", saved, "--json")
+    assert (code, of_profile) == (0, of_data)
+    code, out, _ = run(capsys, "profile", saved, "--label", "fare", "--json")
+    roles = {one.variable.name: one.variable.role.value
+             for one in DataSummary.model_validate_json(out).variables}  # fmt: skip
+    assert (code, roles["fare"]) == (0, "label")
+
+
+def test_a_profile_behind_a_url(data, capsys, tmp_path) -> None:
+    saved = tmp_path / "rides.profile"
+    run(capsys, "profile", data, "-o", saved)
+    fsspec.filesystem("memory").pipe("/profiles/rides.profile", saved.read_bytes())
+    url = "memory://profiles/rides.profile"
+    assert run(capsys, "compare", url, data)[0] == 0
+    assert run(capsys, "profile", url, "--json")[0] == 0
+    code, _, err = run(capsys, "compare", "memory://profiles/none.profile", data)
+    assert code == 2
+    assert "cannot read memory://profiles/none.profile" in err
+
+
+def test_what_is_read_is_never_written_to(data, capsys, tmp_path) -> None:
+    before = data.read_bytes()
+    link = tmp_path / "link.csv"
+    link.symlink_to(data)
+    folder = tmp_path / "days"
+    folder.mkdir()
+    inner = folder / "monday.csv"
+    inner.write_bytes(before)
+    for source, output in (
+        (data, data), (data, link), (link, data), (folder, inner), (folder / "*.csv", inner),
+    ):  # fmt: skip
+        code, _, err = run(capsys, "profile", source, "-o", output)
+        assert code == 2
+        assert f"{output} is what is read" in err
+    for option in ("--write-spec", "--tfdv"):
+        assert run(capsys, "profile", data, option, data)[0] == 2
+    assert run(capsys, "compare", data, inner, "--html", inner)[0] == 2
+    assert data.read_bytes() == inner.read_bytes() == before
+
+
+def test_results_do_not_overwrite_one_another(data, capsys, tmp_path) -> None:
+    out = tmp_path / "out"
+    code, _, err = run(capsys, "profile", data, "-o", out, "--write-spec", out)
+    assert code == 2
+    assert "shall hold two results" in err
+    assert not out.exists()
+
+
+def test_what_cannot_be_written_is_said_before_the_work(capsys, tmp_path) -> None:
+    """The data are not even opened."""
+    for output, words in ((tmp_path, "it is a folder"), (tmp_path / "no" / "x", "no folder")):
+        code, _, err = run(capsys, "profile", "memory://nowhere/x.csv", "-o", output)
+        assert code == 2
+        assert words in err
+
+
+def test_lists_texts_and_nested_columns(capsys, tmp_path) -> None:
+    path = tmp_path / "x.jsonl"
+    rows = (
+        {"user": {"age": i % 60}, "tags": ["a", "b", "c"][: i % 4],
+         "note": f"row {i} says something of several words", "items": [{"price": i / 4}]}
+        for i in range(400)
+    )  # fmt: skip
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    code, out, _ = run(capsys, "profile", path, "--json")
+    found = {one.variable.name: one for one in DataSummary.model_validate_json(out).variables}
+    assert code == 0
+    assert set(found) == {"user.age", "tags", "note", "items[].price"}
+    assert found["note"].variable.kind.value == "text"
+    assert found["tags"].variable.multi_valued
+    tags, price = found["tags"].summary, found["items[].price"].summary
+    assert tags is not None and price is not None
+    assert {v.value: v.count for v in found["tags"].frequent} == {"a": 300, "b": 200, "c": 100}
+    assert tags.mean_length == pytest.approx(1.5)
+    assert price.mean == pytest.approx(399 / 8)

@@ -60,12 +60,15 @@ def compare(
     Exit code 0: nothing moved, or something to watch; 3: drift (retraining helps); 4: fault
     (something is broken: mend it); 2: the input is wrong.
     """
+    from trueup.cli.outputs import check_outputs
     from trueup.cli.progress import progress_on_stderr
     from trueup.comparison import compare as compare_data
     from trueup.config.load import load
+    from trueup.frames.whole import write_whole
     from trueup.web.terminal import print_report
 
     settings = load(config).compare
+    check_outputs((html,), (training, serving))
     with progress_on_stderr("comparing", quiet=json) as progress:
         result = compare_data(
             training, serving, time=time, window=window, key=key or (), label=label,
@@ -73,7 +76,7 @@ def compare(
             workers=workers, progress=progress,
         )  # fmt: skip
     if html is not None:
-        _save(result.to_html(), html)
+        write_whole(html, result.to_html().encode())
     if json:
         typer.echo(result.to_json())
     else:
@@ -81,14 +84,3 @@ def compare(
         if html is not None:
             typer.echo(f"The page is in {html}.")
     raise typer.Exit(EXIT_CODES[result.verdict.value])
-
-
-def _save(page: str, path: Path) -> None:
-    from trueup.errors import BadInputError
-
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise BadInputError(
-            f"cannot write {path}: {error.strerror}", remedy="name a file in a folder that exists"
-        ) from None

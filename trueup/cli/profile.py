@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 
 def profile(
-    data: Annotated[str, typer.Argument(help="Data: file, folder, glob or URL.")],
+    data: Annotated[str, typer.Argument(
+            help="Data (file, folder, glob or URL), a profile of them, or TFDV statistics."
+        )],
     output: Annotated[
         Path | None,
         typer.Option(
@@ -54,15 +56,17 @@ def profile(
     json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Say what is in a data set, column by column; with -o keep its profile."""
-    from trueup.baseline import Wishes, open_rows, profiled
+    from trueup.baseline import Wishes, open_baseline
+    from trueup.cli.outputs import check_outputs
     from trueup.cli.progress import progress_on_stderr
     from trueup.monitor.describe import describe
     from trueup.profile.file import save_profile
     from trueup.web.profile_table import print_profile
 
     wishes = Wishes(time=time, label=label, ignore=tuple(ignore or ()), spec=spec)
+    check_outputs((output, tfdv, write_spec), (data,))
     with progress_on_stderr("profiling", quiet=json) as progress:
-        found = profiled(open_rows(data), wishes, workers=workers, progress=progress)
+        found = open_baseline(data, wishes, workers=workers, progress=progress)
         if tfdv is not None:
             _write_tfdv(found, tfdv, wishes.ignore, workers, progress)
     written = []
@@ -93,11 +97,12 @@ def _write_tfdv(
     from trueup.tfdv.rest import profile_rest
     from trueup.tfdv.statistics import write_statistics
 
-    assert found.dataset is not None
-    rest = profile_rest(
-        found.dataset, found.profile.edges.spec,
-        leave_out=leave_out, workers=workers, progress=progress,
-    )  # fmt: skip
+    rest = None
+    if found.dataset is not None:
+        rest = profile_rest(
+            found.dataset, found.profile.edges.spec,
+            leave_out=leave_out, workers=workers, progress=progress,
+        )  # fmt: skip
     write_statistics(found.profile, path, name=found.name, rest=rest)
 
 

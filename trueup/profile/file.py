@@ -51,7 +51,10 @@ def save_profile(saved: ProfileFile, path: str | Path) -> None:
 
 
 def is_profile_file(path: str | Path) -> bool:
-    """Whether ``path`` is a file that :func:`save_profile` wrote (in any version)."""
+    """Whether ``path`` is a file that :func:`save_profile` wrote (in any version); of a URL its
+    suffix says so."""
+    if _is_url(path):
+        return str(path).endswith(SUFFIX)
     try:
         if not Path(path).is_file():  # opening a pipe would wait for its writer
             return False
@@ -62,18 +65,33 @@ def is_profile_file(path: str | Path) -> bool:
 
 
 def open_profile(path: str | Path) -> ProfileFile:
-    """The profile in ``path``.
+    """The profile in ``path``, a file or a URL of fsspec.
 
     :raises DataError: when it cannot be read; the message names the file.
     """
     try:
-        source = Decoder(opened(FILE, Path(path).read_bytes()))
+        source = Decoder(opened(FILE, _content(path)))
         name, notes = source.text(), source.texts()
         edges = loads_edges(source.bytes())
         profile = loads(source.bytes(), edges)
         source.end()
         return ProfileFile(profile, name, notes)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from None
     except ProfileError as error:
         raise DataError(f"{path}: {error.message}", remedy=error.remedy) from None
+
+
+def _is_url(path: str | Path) -> bool:
+    return "://" in str(path)
+
+
+def _content(path: str | Path) -> bytes:
+    try:
+        if not _is_url(path):
+            return Path(path).read_bytes()
+        import fsspec
+
+        with fsspec.open(str(path), "rb") as stream:
+            return bytes(stream.read())
+    except (OSError, ImportError, ValueError) as error:  # the latter two are fsspec's
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"cannot read {path}: {reason}") from None

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 SHOWN_VALUES = 3
 NAME_LIMIT, VALUE_LIMIT = 40, 16
 
+_USUAL_KINDS = {
+    "string": Kind.CATEGORICAL, "bytes": Kind.CATEGORICAL, "bool": Kind.CATEGORICAL,
+    "timestamp": Kind.TIME,
+}  # fmt: skip
+"""How values of a type are measured if nothing else is said; of others, as numbers."""
+
 
 def print_profile(summary: DataSummary, console: Console | None = None) -> None:
     """Write the table to ``console`` (standard output when not given)."""
@@ -48,7 +54,7 @@ def _cells(one: VariableSummary) -> tuple[str, ...]:
     variable, side = one.variable, one.summary
     name = visible(variable.name, NAME_LIMIT)
     kind = f"{variable.dtype} {'list' if variable.multi_valued else ''}".strip()
-    if variable.kind is not Kind.NUMERIC and variable.kind.value != kind:
+    if variable.kind is not _USUAL_KINDS.get(variable.dtype, Kind.NUMERIC):
         kind += f", {variable.kind.value}"
     if side is None:
         return name, kind, "", "", f"{variable.role.value}: {variable.reason}".rstrip(": ")
