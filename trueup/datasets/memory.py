@@ -19,7 +19,7 @@ from trueup.errors import DataError
 if TYPE_CHECKING:
     import pandas
 
-UNIT_ROWS = 4 * BATCH_ROWS
+UNIT_ROWS = 16 * BATCH_ROWS
 
 
 @dataclass(frozen=True)
