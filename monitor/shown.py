@@ -68,7 +68,8 @@ def histogram(pair: FeaturePair) -> Histogram | None:
     """At most 64 bins over all values of both sides, joined from the frozen ones.
 
     Where there are more frozen bins, those edges are kept that lie nearest to a grid of equal
-    widths over the clipped range, and one bin takes each tail.
+    widths over the clipped range, and one bin takes each tail. What lies beyond training's range
+    stays in bins of its own: how it lies there is not known.
     """
     before, after, edges = pair.training.numeric, pair.serving.numeric, pair.edges.numeric
     if before is None or after is None or edges is None or not before.n + after.n:
@@ -101,11 +102,12 @@ def _kept_edges(points: np.ndarray, edges: NumericEdges, counts: np.ndarray) -> 
         np.isin(points[:-1], edges.atoms) & (counts >= ATOM_SHARE * counts.sum())
     )
     atoms = atoms[np.argsort(-counts[atoms], kind="stable")][:SHOWN_ATOMS]
-    grid = np.linspace(edges.clip_low, edges.clip_high, SHOWN_BINS - 1 - 2 * len(atoms))
+    grid = np.linspace(edges.clip_low, edges.clip_high, SHOWN_BINS - 3 - 2 * len(atoms))
     right = np.clip(np.searchsorted(points, grid), 1, last)
     nearer_left = grid - points[right - 1] <= points[right] - grid
     inner = np.where(nearer_left, right - 1, right)
-    return np.unique(np.concatenate(([0], inner, atoms, atoms + 1, [last])))
+    ends = np.flatnonzero(np.isin(points, (edges.edges[0], edges.edges[-1])))
+    return np.unique(np.concatenate(([0], ends, inner, atoms, atoms + 1, [last])))
 
 
 def categories(pair: FeaturePair) -> tuple[tuple[CategoryShare, ...], tuple[int, int]]:

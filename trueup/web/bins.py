@@ -34,12 +34,18 @@ class Bars:
     :param edges: float64, shape ``(bars + 1,)``, increasing.
     :param training, serving: float64, shape ``(bars,)``; they sum to 1 less ``outside``.
     :param outside: share of training and of serving beyond the edges.
+    :param known: where training had values. Serving's beyond it were counted at either end in one
+        bin, so that how they lie there is not known.
+    :param below, above: share of serving below and above ``known``.
     """
 
     edges: np.ndarray
     training: np.ndarray
     serving: np.ndarray
     outside: tuple[float, float]
+    known: tuple[float, float] = (-math.inf, math.inf)
+    below: float = 0.0
+    above: float = 0.0
 
 
 def bars(histogram: Histogram) -> Bars | None:
@@ -65,7 +71,12 @@ def bars(histogram: Histogram) -> Bars | None:
     shown = np.linspace(low, high, BARS + 1)
     collected = np.stack([_collect(edges, side, shown) for side in shares])
     outside = np.clip(shares.sum(axis=1) - collected.sum(axis=1), 0.0, 1.0)
-    return Bars(shown, collected[0], collected[1], (float(outside[0]), float(outside[1])))
+    first, last = (shares[0, end] == 0.0 < shares[1, end] for end in (0, -1))
+    return Bars(
+        shown, collected[0], collected[1], (float(outside[0]), float(outside[1])),
+        (float(edges[1]) if first else -math.inf, float(edges[-2]) if last else math.inf),
+        float(shares[1, 0]) if first else 0.0, float(shares[1, -1]) if last else 0.0,
+    )  # fmt: skip
 
 
 def _points(edges: np.ndarray, shares: np.ndarray) -> Bars | None:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from trueup.records.report import FeatureSummary, Finding
 from trueup.web.bins import Bars, bars
 from trueup.web.numbers import percent
@@ -35,6 +37,11 @@ CATEGORIES = 7
 """Categories that are drawn, those whose share changed most first."""
 ROW_HEIGHT = 22
 FONT_SIZE = 11
+SOLID, DASHED = [1, 0], [3, 3]
+COARSE = 0.05
+"""Shares up to which whole percents would repeat on the axis."""
+BEYOND = 0.001
+"""Share of serving beyond training's range from which on the dashes are explained."""
 
 
 def distribution(summary: FeatureSummary) -> altair.TopLevelMixin | None:
@@ -63,6 +70,11 @@ def described(summary: FeatureSummary) -> str:
     return words
 
 
+def caption(summary: FeatureSummary) -> str:
+    """What has to be said of the picture that :func:`distribution` drew; often nothing."""
+    return " ".join(words for words in (beyond_words(summary), outside_words(summary)) if words)
+
+
 def outside_words(summary: FeatureSummary) -> str:
     """How much lies beyond the range that :func:`distribution` shows; empty when all is in it."""
     shown = bars(summary.histogram) if summary.histogram and not summary.categories else None
@@ -70,6 +82,17 @@ def outside_words(summary: FeatureSummary) -> str:
         return ""
     before, after = (percent(share, 1.0) for share in shown.outside)
     return f"Beyond this range: {before} of training, {after} of serving."
+
+
+def beyond_words(summary: FeatureSummary) -> str:
+    """How much of serving is drawn dashed because training never went there."""
+    shown = bars(summary.histogram) if summary.histogram and not summary.categories else None
+    if shown is None or shown.below + shown.above < BEYOND:
+        return ""
+    return (
+        f"Dashed: {percent(shown.below + shown.above, 1.0)} of serving lie beyond training’s "
+        "range; how they lie there is not known."
+    )
 
 
 def effects(findings: Sequence[Finding], title: str, threshold: float | None) -> Any:
@@ -142,13 +165,16 @@ def _numeric(summary: FeatureSummary, shown: Bars) -> Any:
     )
     y = alt.Y("share:Q", axis=None, stack=None)
     training = alt.Chart(alt.Data(values=_steps(shown.edges, shown.training)))
-    serving = alt.Chart(alt.Data(values=_steps(shown.edges, shown.serving)))
     layers = [
         training.mark_area(interpolate="step-after", color=TRAINING, opacity=0.45).encode(x=x, y=y),
-        serving.mark_line(interpolate="step-after", color=SERVING, strokeWidth=1.8).encode(
-            x=x, y=y
-        ),
     ]
+    for steps, dash in _serving_steps(shown):
+        line = alt.Chart(alt.Data(values=steps))
+        layers.append(
+            line.mark_line(
+                interpolate="step-after", color=SERVING, strokeWidth=1.8, strokeDash=dash
+            ).encode(x=x, y=y)
+        )
     for numbers, color, dash in (
         (summary.training, TRAINING, [4, 3]),
         (summary.serving, SERVING, [1, 0]),
@@ -158,6 +184,17 @@ def _numeric(summary: FeatureSummary, shown: Bars) -> Any:
             rule = alt.Chart(alt.Data(values=[{"value": mean}]))
             layers.append(rule.mark_rule(color=color, strokeDash=dash, strokeWidth=1.2).encode(x=x))
     return _finish(alt.layer(*layers), HEIGHT)
+
+
+def _serving_steps(shown: Bars) -> list[tuple[list[dict[str, float]], list[int]]]:
+    """Serving's outline in up to three parts with their dashes: dashed beyond training's range,
+    where only the mass is known and drawn as if spread evenly."""
+    steps = _steps(shown.edges, shown.serving)
+    first = int(np.searchsorted(shown.edges, shown.known[0], side="right")) - 1
+    last = int(np.searchsorted(shown.edges, shown.known[1], side="left"))
+    first, last = max(first, 0), min(last, len(shown.serving))
+    parts = [(steps[: first + 1], DASHED), (steps[first : last + 1], SOLID), (steps[last:], DASHED)]
+    return [(part, dash) for part, dash in parts if len(part) > 1]
 
 
 def _steps(edges: Any, shares: Any) -> list[dict[str, float]]:
@@ -191,8 +228,13 @@ def _categories(summary: FeatureSummary) -> Any:
     rows = _category_rows(summary)
     place = _place()
     base = alt.Chart(alt.Data(values=rows))
+    largest = max((max(row["training"], row["serving"]) for row in rows), default=1.0)
+    decimals = 0 if largest >= COARSE else 1 if largest >= COARSE / 10 else 2
     x = alt.X(
-        "training:Q", title="share", axis=_axis(alt, ".0%"), scale=alt.Scale(zero=True, nice=True)
+        "training:Q",
+        title="share",
+        axis=_axis(alt, f".{decimals}%"),
+        scale=alt.Scale(zero=True, nice=True),
     )
     bar = {"height": 7, "cornerRadiusEnd": 1}
     layers = [

@@ -118,7 +118,7 @@ def draw(report: Report, *, limit: int) -> Drawn:
         chart = charts.distribution(summary)
         if chart is not None:
             distributions[summary.feature] = Figure(
-                _svg(chart, charts.described(summary)), charts.outside_words(summary)
+                _svg(chart, charts.described(summary)), charts.caption(summary)
             )
     missing = tuple(
         finding
