@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from fractions import Fraction
 from functools import reduce
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -250,22 +252,44 @@ def test_profiles_of_other_edges_do_not_merge() -> None:
         profiles[0].merge(profiles[1])
 
 
+def write_parquet(table: pa.Table, path: Path) -> None:
+    pq.write_table(table, path, row_group_size=1_000)
+
+
+def write_csv(table: pa.Table, path: Path) -> None:
+    table.drop(["tags"]).to_pandas().to_csv(path, index=False)
+
+
+def write_json_lines(table: pa.Table, path: Path) -> None:
+    path.write_text("\n".join(json.dumps(row) for row in table.to_pylist()))
+
+
 @pytest.mark.heavy
-def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("suffix", "write"),
+    [("parquet", write_parquet), ("csv", write_csv), ("jsonl", write_json_lines)],
+)
+def test_any_number_of_workers_gives_the_same_bytes(
+    suffix: str, write: Callable[[pa.Table, Path], None], tmp_path: Path
+) -> None:
     rng = np.random.default_rng(12)
-    rows = 30_000
-    frame = pd.DataFrame(
+    rows = 12_000
+    table = pa.table(
         {
             "x": rng.normal(size=rows).round(3),
             "y": rng.lognormal(size=rows),
             "name": rng.choice([f"n{i}" for i in range(3000)], rows),
+            "remark": [f"the {i}th of many different remarks, all long" for i in range(rows)],
+            "tags": [list("abc")[: i % 4] for i in range(rows)],
         }
     )
-    path = tmp_path / "x.parquet"
-    frame.to_parquet(path, row_group_size=2_000)
-    data = open_dataset(str(path))
+    for day in range(4):
+        write(table.slice(day * rows // 4, rows // 4), tmp_path / f"day-{day}.{suffix}")
+    data = open_dataset(str(tmp_path))
+    assert len(data.partitions(64)) > 1
     spec = infer_spec(data)
     edges = [first_pass_dataset(data, spec, workers=workers) for workers in (1, 2)]
     assert dumps_edges(edges[0]) == dumps_edges(edges[1])
     profiles = [profile_dataset(data, edges[0], workers=workers) for workers in (1, 2)]
+    assert profiles[0].rows == rows
     assert dumps(profiles[0]) == dumps(profiles[1])
