@@ -122,7 +122,7 @@ def _bars(runs: list[dict[str, Any]]) -> str:
             if ours is None or theirs is None:
                 continue
             ratios = {
-                (task, clock): _ratio(ours, theirs, task, clock)
+                (task, clock): ratio(ours, theirs, task, clock)
                 for task in _PHASES
                 for clock in ("cpu_s", "wall_s")
             }
@@ -138,7 +138,7 @@ def _bars(runs: list[dict[str, Any]]) -> str:
     return _table(header, rows, numbers_from=2)
 
 
-def _ratio(ours: dict[str, Any], theirs: dict[str, Any], task: str, clock: str) -> float:
+def ratio(ours: dict[str, Any], theirs: dict[str, Any], task: str, clock: str) -> float:
     """How many times as many cells per second ``ours`` gives; rows may differ."""
     seconds = sum(ours["phases"][phase][clock] for phase in _PHASES[task])
     return _rate(ours, seconds) / _rate(theirs, theirs["phases"]["profile"][clock])

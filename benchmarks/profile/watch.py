@@ -47,7 +47,7 @@ def watched(command: list[str], cwd: Path, *, limit_s: float, limit_mb: float) -
     with tempfile.TemporaryFile() as kept:
         start = time.monotonic()
         child = subprocess.Popen(
-            command, cwd=cwd, stdout=kept, stderr=subprocess.STDOUT,
+            command, cwd=cwd, stdout=kept, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             env={**os.environ, **ONE_THREAD}, start_new_session=True,
         )  # fmt: skip
         found, turn = Watched("ok", "", 0.0), 0
