@@ -17,7 +17,8 @@ def verdict_of(findings: Sequence[Finding]) -> tuple[Verdict, tuple[str, ...]]:
     """The verdict and its reasons, from findings in the order of their rank.
 
     ``fault``: an alert with a named cause, or joined rows that differ;
-    ``drift``: an alert without any; ``watch``: something that is worth a look.
+    ``drift``: an alert without any; ``watch``: something that is worth a look, also that nothing
+    could be compared.
     """
     alerts = [finding for finding in findings if finding.level is Level.ALERT]
     faults = [
@@ -31,7 +32,12 @@ def verdict_of(findings: Sequence[Finding]) -> tuple[Verdict, tuple[str, ...]]:
         return Verdict.DRIFT, _reasons(alerts, alerts)
     if watched:
         return Verdict.WATCH, _reasons(watched, watched)
-    return Verdict.OK, (_fine(findings),)
+    tested = sum(finding.evidence.p_value is not None for finding in findings)
+    if not tested:
+        return Verdict.WATCH, ("nothing could be compared: see the reasons of the findings",)
+    return Verdict.OK, (
+        f"none of {tested:,} compared quantities moved by more than chance and its dead band",
+    )
 
 
 def _broken(finding: Finding) -> bool:
@@ -39,13 +45,6 @@ def _broken(finding: Finding) -> bool:
     if finding.quantity is Quantity.ROW_SKEW:
         return True
     return finding.cause is not None and finding.cause.kind not in HARMLESS
-
-
-def _fine(findings: Sequence[Finding]) -> str:
-    tested = sum(finding.evidence.p_value is not None for finding in findings)
-    if not tested:
-        return "nothing could be compared: see the reasons of the findings"
-    return f"none of {tested:,} compared quantities moved by more than chance and its dead band"
 
 
 def _reasons(shown: Sequence[Finding], alerts: Sequence[Finding]) -> tuple[str, ...]:

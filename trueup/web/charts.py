@@ -271,9 +271,12 @@ def _axis(alt: Any, number_format: str = "") -> Any:
 
 def _finish(chart: Any, height: int, *, labels: bool = False) -> Any:
     left = LABEL_WIDTH + 8 if labels else 4
-    return chart.properties(
+    sized = chart.properties(
         width=WIDTH - left - RIGHT,
         height=height,
         padding={"left": left, "right": RIGHT, "top": 4, "bottom": AXIS_HEIGHT},
         autosize={"type": "none"},  # every chart is as wide as every other
-    ).configure_view(stroke=None)
+    )
+    # Without Vega's own descriptions: it writes titles (names of columns) into expressions for
+    # them, where a backslash is obeyed. The page describes every chart itself.
+    return sized.configure(aria=False).configure_view(stroke=None)
