@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -222,25 +222,36 @@ def _leaves(
     rows: list[dict[str, Any]], wanted: set[str] | None
 ) -> Iterator[tuple[str, pa.Array, bool]]:
     """Leaf name, array, and whether its values had different types."""
-    keys = list(dict.fromkeys(key for row in rows for key in row))
-    for key, top in zip(keys, map(key_name, keys), strict=True):
+    for key, values in _columns(rows):
+        top = key_name(key)
         if wanted is not None and not _needed(top, wanted):
             continue
-        values = [row.get(key) for row in rows]
         for part in _split(values):
             array, conflict = array_of(part)
             for name, leaf in leaf_arrays(top, array):
                 yield name, coerce(leaf, leaf_type(leaf.type)), conflict
 
 
+def _columns(rows: list[dict[str, Any]]) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Keys and their values, one per row. Rows of the same keys, as most files have them, are
+    turned without a look-up per value."""
+    keys = list(rows[0]) if rows else []
+    if all(list(row) == keys for row in rows):
+        yield from zip(keys, zip(*(row.values() for row in rows), strict=True), strict=True)
+        return
+    for key in dict.fromkeys(key for row in rows for key in row):
+        yield key, [row.get(key) for row in rows]
+
+
 def _needed(top: str, wanted: set[str]) -> bool:
     return top in wanted or any(name.startswith((f"{top}.", f"{top}[")) for name in wanted)
 
 
-def _split(values: list[Any]) -> Iterator[list[Any]]:
+def _split(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
     """Objects apart from other values of the same key: ``a`` and ``a.b`` may both exist."""
-    objects = [type(value) is dict for value in values]
-    if any(objects) and any(not o and v is not None for o, v in zip(objects, values, strict=True)):
+    kinds = set(map(type, values))
+    if dict in kinds and kinds - {dict, type(None)}:
+        objects = [type(value) is dict for value in values]
         yield [
             value if is_object else None for value, is_object in zip(values, objects, strict=True)
         ]

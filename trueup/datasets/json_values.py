@@ -35,8 +35,7 @@ def array_of(values: Sequence[Any]) -> tuple[pa.Array, bool]:
 def _has_boolean(kind: pa.DataType, values: Sequence[Any]) -> bool:
     """Arrow reads ``[1, True]`` as integers; here that is a conflict."""
     return bool(
-        (pa.types.is_integer(kind) or pa.types.is_floating(kind))
-        and any(value is True or value is False for value in values)
+        (pa.types.is_integer(kind) or pa.types.is_floating(kind)) and bool in set(map(type, values))
     )
 
 

@@ -31,6 +31,10 @@ from trueup.frames.format import (
 )
 
 CHUNK_BYTES = 4 << 20
+WIDE_CHUNK_BYTES = 32 << 20
+FEWEST_EXAMPLES = 1_000
+"""A chunk of fewer is grown to ``WIDE_CHUNK_BYTES``: each feature costs a call per chunk."""
+
 CHUNK_EXAMPLES = 16_384
 
 MOSTLY_BINARY = 0.05
@@ -101,7 +105,8 @@ def _chunks(file: File, stream: IO[bytes], offset: int, stop: int | None) -> Ite
         payload = _payload(file, stream, header, offset)
         payloads.append(payload)
         offset += HEADER_BYTES + len(payload) + FOOTER_BYTES
-        if offset - start >= CHUNK_BYTES or len(payloads) >= CHUNK_EXAMPLES:
+        limit = CHUNK_BYTES if len(payloads) >= FEWEST_EXAMPLES else WIDE_CHUNK_BYTES
+        if offset - start >= limit or len(payloads) >= CHUNK_EXAMPLES:
             yield _Chunk(start, offset, first, payloads)
             start, first, payloads = offset, first + len(payloads), []
     if payloads:
@@ -128,6 +133,7 @@ def _decode(file: File, chunk: _Chunk, wanted: set[str] | None) -> dict[str, dic
     """Columns by feature name and kind."""
     example = example_class()()
     columns: dict[str, dict[str, _Column]] = {}
+    names: dict[str, str] = {}
     for row, payload in enumerate(chunk.payloads):
         try:
             example.ParseFromString(payload)
@@ -140,7 +146,7 @@ def _decode(file: File, chunk: _Chunk, wanted: set[str] | None) -> dict[str, dic
         if not row:
             _refuse_other_message(file, chunk, example)
         for key, feature in example.features.feature.items():
-            name = key_name(key)
+            name = names.get(key) or names.setdefault(key, key_name(key))
             if wanted is not None and name not in wanted:
                 continue
             kinds = columns.setdefault(name, {})
@@ -175,6 +181,8 @@ def _as_wanted(kinds: dict[str, _Column], leaf: pa.DataType, examples: int) -> p
     element = leaf.value_type if is_list else leaf
     merged: pa.Array | None = None
     for kind, column in kinds.items():
+        if not is_list and len(column.values) == len(column.rows) == examples:
+            return _elements(pa.array(column.values, _TYPES[kind]), element)
         part = column.lists(kind, examples)
         values = _elements(part.flatten(), element)
         part = list_of(pc.list_value_length(part), values)
