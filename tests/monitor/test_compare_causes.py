@@ -349,3 +349,13 @@ def test_some_values_of_another_type(compare) -> None:
     assert report.verdict is Verdict.FAULT
     assert causes(report) == {CauseKind.TYPE_CHANGED}
     assert report.findings[0].effect == pytest.approx(10, abs=1.5)
+
+
+@pytest.mark.parametrize("rows", [6_000, 20_000, 60_000])
+@pytest.mark.parametrize("factor", [100.0, 1.609344, 0.1])
+def test_units_of_continuous_numbers_at_any_size(compare, rows: int, factor: float) -> None:
+    """Neither the sample of frequent values nor its weights hide a conversion."""
+    before, after = (np.random.default_rng([9, s]).normal(10.0, 2.0, rows) for s in (0, 1))
+    report = compare({"x": before}, {"x": after * factor})
+    causes = {f.cause.kind for f in report.findings if f.cause}
+    assert causes == {CauseKind.UNIT}

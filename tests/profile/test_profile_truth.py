@@ -331,3 +331,11 @@ def test_bytes_that_are_long_are_no_categories() -> None:
     assert "500 bytes" in variable.reason
     assert state.lengths is not None
     assert (state.lengths.raw.minimum, state.lengths.raw.maximum) == (500.0, 500.0)
+
+
+@pytest.mark.parametrize("rows", [5_000, 20_000, 70_000, 400_000])
+def test_continuous_numbers_have_no_atoms(rows: int) -> None:
+    """Each 37th value stands for 37: seen once or twice in the sample it is still no atom."""
+    state = profile_of(pd.DataFrame({"x": rng(17).normal(size=rows)})).features["x"].numeric
+    assert state is not None
+    assert max(state.atoms.counts.values(), default=0) <= 1

@@ -15,6 +15,7 @@ from trueup.profile.states import NumericState
 
 _ATOM_STRIDE = 37  # prime and no period of a calendar, so that cycles in the rows do not alias
 _ATOMS_ALL = 1 << 13  # values that are looked at one by one before sampling begins
+_ATOM_LEAST_SEEN = 3  # times, in the sample: once or twice is chance, however many it stands for
 _ATOM_BUFFER = 1 << 16
 _ATOM_POOL = 1 << 12  # distinct values kept while more are collected
 
@@ -145,7 +146,9 @@ class _AtomSampler:
     def atoms(self) -> Atoms:
         self._compress(None)
         values, weights = self._pieces[0] if self._pieces else (np.zeros(0), np.zeros(0, np.int64))
-        return Atoms.of(values, weights, self._seen, self._error)
+        sampled = self._seen > _ATOMS_ALL
+        least = _ATOM_LEAST_SEEN * _ATOM_STRIDE if sampled else 0
+        return Atoms.of(values, weights, self._seen, self._error, least)
 
     def _push(self, values: np.ndarray, weights: np.ndarray) -> None:
         self._pieces.append((values, weights))

@@ -139,14 +139,17 @@ class Atoms:
     error: int = 0
 
     @classmethod
-    def of(cls, values: np.ndarray, weights: np.ndarray, sampled: int, error: int = 0) -> Atoms:
+    def of(
+        cls, values: np.ndarray, weights: np.ndarray, sampled: int, error: int = 0, least: int = 0
+    ) -> Atoms:
         """From distinct ``values`` (float64) and their counts (int64), both of shape ``(n,)``.
 
-        Where there are more than ``ATOMS``, a number with less than ``LEAST_SHARE`` is no atom.
+        Where there are more than ``ATOMS``, a number with less than ``LEAST_SHARE``, or with a
+        count below ``least``, is no atom.
         """
         order = np.lexsort((values, -weights))
         if values.size > ATOMS:
-            least = max(int(weights[order[ATOMS]]), math.ceil(LEAST_SHARE * sampled))
+            least = max(least, int(weights[order[ATOMS]]), math.ceil(LEAST_SHARE * sampled))
             frequent = order[:ATOMS]
             frequent = frequent[weights[frequent] >= least]
             error += int(weights[order[frequent.size]])
