@@ -148,6 +148,11 @@ class _Found:
         return [note for note in said if note]
 
 
+_DEEPEST_TEXT = 500
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_BRACKET = re.compile(r"[\[\]{}]")
+
+
 def _rows(file: File, block: Block) -> tuple[list[dict[str, Any]], int]:
     """The objects of ``block``, and how many bytes had to be escaped."""
     lines = block.data.split(b"\n")
@@ -172,7 +177,29 @@ def _escape(line: bytes) -> tuple[str, int]:
     return _SURROGATES.subn(lambda found: f"\\\\x{ord(found[0]) - 0xDC00:02x}", text)
 
 
+def _too_deep(where: str) -> DataError:
+    return DataError(
+        f"{where}: nested too deeply to be read", remedy=f"at most {DEEPEST} levels are read"
+    )
+
+
+def _nesting(text: str) -> int:
+    """How many levels deep ``text`` opens brackets, strings aside; 0 where they are few.
+
+    Some Pythons' JSON parsers and writers exhaust the stack of the process instead of raising.
+    """
+    if text.count("{") + text.count("[") <= _DEEPEST_TEXT:
+        return 0
+    depth = deepest = 0
+    for bracket in _BRACKET.findall(_STRING.sub("", text)):
+        depth += 1 if bracket in "{[" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
 def _object(text: str, where: str) -> dict[str, Any]:
+    if _nesting(text) > _DEEPEST_TEXT:
+        raise _too_deep(where)
     try:
         # Unlike orjson it takes NaN and Infinity, as Python writes them.
         value = json.loads(text, parse_int=_integer)
@@ -186,9 +213,7 @@ def _object(text: str, where: str) -> dict[str, Any]:
             remedy="write one complete object per line",
         ) from None
     except RecursionError:
-        raise DataError(
-            f"{where}: nested too deeply to be read", remedy=f"at most {DEEPEST} levels are read"
-        ) from None
+        raise _too_deep(where) from None
     if isinstance(value, list):
         raise _array_on_top(where)
     if not isinstance(value, dict):

@@ -172,7 +172,7 @@ def key_hashes(batch: pa.RecordBatch, keys: Sequence[str]) -> np.ndarray:
     of them is null. The text is the same whatever type the key arrived in (``7``, ``7.0``, "7").
 
     >>> batch = pa.RecordBatch.from_pydict({"id": [7, None, 8], "day": ["a", "b", "a"]})
-    >>> key_hashes(batch, ["id", "day"])[1]
+    >>> key_hashes(batch, ["id", "day"]).tolist()[1]
     0
     """
     hashes = np.zeros(batch.num_rows, np.uint64)
