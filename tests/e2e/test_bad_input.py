@@ -33,6 +33,7 @@ TEXT = "fare,city\n" + "".join(
 )
 CSV = TEXT.encode()
 NOISE = random.Random(7).randbytes(6000)
+ZIPPED_NOISE = gzip.compress(NOISE.hex().encode(), mtime=0)
 
 
 @pytest.fixture
@@ -121,7 +122,7 @@ UNREADABLE: dict[str, tuple[str, bytes, str]] = {
     # damaged
     "gzip cut": ("a.csv.gz", gzip.compress(CSV, mtime=0)[:-20], "cannot be read"),
     "gzip noise": ("a.csv.gz", b"\x1f\x8b" + NOISE, "cannot be read"),
-    "gzip bit": ("a.csv.gz", corrupt(gzip.compress(NOISE.hex().encode(), mtime=0), 900, 9), "cannot be"),
+    "gzip bit": ("a.csv.gz", corrupt(ZIPPED_NOISE, 900, 9), "cannot be"),
     "bz2 cut": ("a.csv.bz2", bz2.compress(CSV)[:-20], "cannot be read"),
     "xz noise": ("a.csv.xz", b"\xfd7zXZ\x00" + NOISE, "cannot be read"),
     "xz cut": ("a.csv.xz", lzma.compress(CSV)[:-40], "cannot be read"),
