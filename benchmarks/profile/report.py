@@ -77,7 +77,7 @@ def _machine(found: dict[str, Any]) -> str:
     machine = found["machine"]
     versions = {run["peer"]: run["version"] for run in found["runs"] if "version" in run}
     told = ", ".join(f"{peer} {version}" for peer, version in sorted(versions.items()))
-    dates = sorted({run["taken"] for run in found["runs"]})
+    dates = sorted({run["taken"] for run in [*found["runs"], *found.get("memory", [])]})
     return (
         f"Taken {' to '.join(dict.fromkeys([dates[0], dates[-1]]))} on {machine['cores']} cores of "
         f"{machine['processor']}, {machine['memory_gib']} GiB, Python {machine['python']}; {told}."

@@ -284,7 +284,7 @@ TELLING: dict[str, tuple[str, bytes, str]] = {
     "a byte order mark": ("a.csv", b"\xef\xbb\xbf" + csv_rows(fare=FARES), ""),
     "a null character": ("a.csv", csv_rows(fare=FARES, x=["a\0b", *["ab"] * (ROWS - 1)]), ""),
     "JSON lines named CSV": ("a.csv", b'{"fare": 1.5, "x": 2}\n' * ROWS, ""),
-    "packed without a suffix": ("a.csv", gzip.compress(csv_rows(fare=FARES)), ""),
+    "packed without a suffix": ("a.csv", gzip.compress(csv_rows(fare=FARES), mtime=0), ""),
 }  # fmt: skip
 
 
