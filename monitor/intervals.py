@@ -31,7 +31,8 @@ def wilson(count: float, n: float, confidence: float) -> tuple[float, float]:
     rate = count / n
     center = (rate + z2 / (2 * n)) / (1 + z2 / n)
     half = math.sqrt(z2 * (rate * (1 - rate) + z2 / (4 * n)) / n) / (1 + z2 / n)
-    return max(0.0, center - half), min(1.0, center + half)
+    low, high = max(0.0, center - half), min(1.0, center + half)
+    return min(low, rate), max(high, rate)  # rounding puts it outside at rates of 0 and 1
 
 
 def rate_difference(

@@ -20,7 +20,7 @@ dataset = open_dataset(sys.argv[1])
 part = (0, dataset.partitions(1)[0])
 edges = _first_pass(infer_spec(dataset), part).edges()
 profile = _profile(edges, dataset.schema, part)
-print(profile.rows, profile.features["a"].numeric.raw.mean, sys.modules["pandas"])
+print(profile.rows, profile.features["a"].numeric.raw.mean, "pandas" in sys.modules)
 """
 
 
@@ -33,4 +33,4 @@ def test_a_worker_reads_and_counts_without_pandas(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", CODE, str(path)], capture_output=True, text=True, check=False
     )
-    assert done.stdout.splitlines() == ["4 3.0 None"], done.stderr
+    assert done.stdout.splitlines() == ["4 3.0 False"], done.stderr

@@ -132,13 +132,25 @@ def _mapped(
         yield result
 
 
+class _Without:
+    """A finder that finds nothing where a module is asked for that shall stay out."""
+
+    def __init__(self, module: str) -> None:
+        self.module = module
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
+        if fullname == self.module:
+            raise ModuleNotFoundError(f"{fullname} stays out of this process", name=fullname)
+
+
 def leave_pandas_out() -> None:
     """Keep pandas out of this worker process, unless the user's own script has brought it.
 
     pyarrow imports it at the first ``pa.array()``, for 37 MB and 0.3 s in every worker, and goes
-    on without where there is none. Workers are given Arrow data only.
+    on without where there is none. Workers are given Arrow data only. (``None`` in
+    ``sys.modules`` would do for pyarrow 10; later ones take it for the module.)
     """
-    sys.modules.setdefault("pandas", None)  # type: ignore[arg-type]  # what makes imports fail
+    sys.meta_path.insert(0, _Without("pandas"))  # type: ignore[arg-type]  # find_spec is enough
 
 
 def _in_pool(

@@ -20,7 +20,9 @@ def numeric_edges(values: np.ndarray, low: float, high: float) -> NumericEdges:
     >>> edges.bins, [float(edge) for edge in edges.edges[:2]]
     (2, [1.0, 3.0])
     """
-    distinct, counts = np.unique(np.concatenate([[low], values, [high]]), return_counts=True)
+    whole = np.concatenate([[low], values, [high]])
+    first = np.flatnonzero(np.append(True, whole[1:] != whole[:-1]))  # sorted: no need of unique()
+    distinct, counts = whole[first], np.diff(first, append=whole.size)
     counts[0] -= 1
     counts[-1] -= 1
     if distinct.size < MAX_BINS:

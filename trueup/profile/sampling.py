@@ -52,10 +52,12 @@ class ValueSample:
 
     def merge(self, other: ValueSample) -> ValueSample:
         merged = ValueSample(self.size)
-        for sample in (self, other):
-            for values, order in zip(sample._values, sample._priorities, strict=True):
-                merged.add(values, order)
-        merged._cut()
+        merged._values, merged._priorities = list(self._values), list(self._priorities)
+        merged._held = self._held
+        limits = [limit for limit in (self._limit, other._limit) if limit is not None]
+        merged._limit = min(limits, default=None)  # enough values lie below either
+        for values, order in zip(other._values, other._priorities, strict=True):
+            merged.add(values, order)
         return merged
 
     def values(self) -> np.ndarray:

@@ -7,11 +7,14 @@ from collections.abc import Iterable
 import numpy as np
 import pyarrow as pa
 
+from trueup.profile.arrow import plain_values
 from trueup.profile.category import heaviest
 from trueup.profile.edges import MAX_VOCABULARY, CategoryEdges
 
 CANDIDATES = 1 << 14
 """Distinct values that are counted at a time; with no more than these, counts are exact."""
+
+_MOST_WAITING = 32  # batches
 
 
 class VocabularyCounter:
@@ -24,13 +27,19 @@ class VocabularyCounter:
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
         self._error = 0
+        self._waiting: list[tuple[pa.Array, np.ndarray]] = []
+        self._waiting_texts = 0
 
     def add(self, texts: pa.Array, counts: np.ndarray) -> None:
         """Count distinct ``texts`` (Arrow strings, shape ``(n,)``), each ``counts`` times."""
-        texts, counts, cut = heaviest(texts, counts, CANDIDATES)
-        self._include(zip(texts.to_pylist(), counts.tolist(), strict=True), cut)
+        self._waiting.append((texts, counts))
+        self._waiting_texts += len(texts)
+        if self._waiting_texts > CANDIDATES or len(self._waiting) == _MOST_WAITING:
+            self._count_waiting()
 
     def merge(self, other: VocabularyCounter) -> VocabularyCounter:
+        self._count_waiting()
+        other._count_waiting()
         merged = VocabularyCounter()
         merged._counts, merged._error = dict(self._counts), self._error
         merged._include(other._counts.items(), other._error)
@@ -42,6 +51,7 @@ class VocabularyCounter:
         Where values had to be left out, only those that repeat are kept: single ones would stand
         for nothing but themselves.
         """
+        self._count_waiting()
         if not self._counts and not self._error:
             return None
         ordered = sorted(self._counts.items(), key=lambda item: (-item[1], item[0]))
@@ -49,6 +59,25 @@ class VocabularyCounter:
         if not complete:
             ordered = [(text, n) for text, n in ordered if n > 1]
         return CategoryEdges(tuple(text for text, _ in ordered[:MAX_VOCABULARY]), complete)
+
+    def __getstate__(self) -> dict[str, object]:
+        self._count_waiting()
+        return self.__dict__
+
+    def _count_waiting(self) -> None:
+        """Put together what batches have in common; only what can remain becomes Python."""
+        if not self._waiting:
+            return
+        texts = pa.concat_arrays([texts for texts, _ in self._waiting])
+        counts = np.concatenate([counts for _, counts in self._waiting])
+        if len(self._waiting) > 1:
+            encoded = texts.dictionary_encode()
+            texts, totals = encoded.dictionary, np.zeros(len(encoded.dictionary), np.int64)
+            np.add.at(totals, plain_values(encoded.indices), counts)
+            counts = totals
+        self._waiting, self._waiting_texts = [], 0
+        texts, counts, cut = heaviest(texts, counts, CANDIDATES)
+        self._include(zip(texts.to_pylist(), counts.tolist(), strict=True), cut)
 
     def _include(self, items: Iterable[tuple[str, int]], error: int) -> None:
         counts = self._counts
