@@ -12,6 +12,7 @@ from trueup.config.compare import THRESHOLDS, CompareSettings, FeatureThresholds
 from trueup.config.keys import inner_type, is_section
 from trueup.config.lines import lines_of_keys
 from trueup.config.load import load
+from trueup.config.serving import CaptureSettings, ServingSettings
 from trueup.config.settings import Settings
 from trueup.config.template import template
 from trueup.config.variables import DomainSettings, MissingSettings, VariableSettings
@@ -309,7 +310,12 @@ def test_every_setting_is_documented_and_in_the_template() -> None:
 
 def test_the_template_equals_the_defaults(file: Path) -> None:
     file.write_text(template())
-    assert tomllib.loads(template()) == {"store": {}, "compare": {}}
+    assert tomllib.loads(template()) == {
+        "store": {},
+        "compare": {},
+        "serving": {},
+        "capture": {},
+    }
     assert Settings.model_validate(tomllib.loads(template())) == Settings()
 
 
@@ -322,9 +328,13 @@ def test_the_template_uncommented_is_valid_and_shows_the_defaults() -> None:
     assert shown.models["flights"].variables["dep_time"].role is Role.FEATURE
     assert set(shown.compare.features) == {"fare"}
     compare = shown.compare.model_copy(update={"features": {}})
-    assert shown.model_copy(update={"models": {}, "compare": compare}) == Settings()
+    serving = shown.serving.model_copy(update={"tls_certificate": None, "tls_key": None})
+    changed = {"models": {}, "compare": compare, "serving": serving}
+    assert shown.model_copy(update=changed) == Settings()
     # and no default is left out
     assert set(data["compare"]) == set(CompareSettings.model_fields)
+    assert set(data["serving"]) == set(ServingSettings.model_fields)
+    assert set(data["capture"]) == set(CaptureSettings.model_fields)
 
 
 def test_the_policy_hash_is_of_the_meaning() -> None:

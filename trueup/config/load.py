@@ -155,10 +155,16 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
     if match:
         url = f"{match[1]}{folder / Path(match[2]).expanduser()}{match[3] or ''}"
     store = settings.store.model_copy(update={"url": SecretStr(url)})
+    files = {
+        name: folder / path.expanduser()
+        for name in ("tls_certificate", "tls_key")
+        if (path := getattr(settings.serving, name)) is not None
+    }
     return settings.model_copy(
         update={
             "blob_root": blob_root,
             "spool_dir": folder / settings.spool_dir.expanduser(),
             "store": store,
+            "serving": settings.serving.model_copy(update=files),
         }
     )

@@ -10,6 +10,12 @@ from pydantic import Field, SecretStr, StringConstraints, field_validator
 
 from trueup.config.compare import CompareSettings
 from trueup.config.section import Section
+from trueup.config.serving import (
+    CaptureSettings,
+    ModelCaptureSettings,
+    ServingSettings,
+    WindowSettings,
+)
 from trueup.config.variables import VariableSettings
 
 #: Model names are part of URLs and of paths in the blob root.
@@ -47,6 +53,13 @@ class ModelSettings(Section):
         default_factory=dict, description="corrections per raw variable", examples=["dep_time"]
     )
 
+    capture: ModelCaptureSettings = Field(
+        ModelCaptureSettings(), description="what is written down of its requests"
+    )
+    windows: WindowSettings = Field(
+        WindowSettings(), description="event time: windows, lateness, retention, labels"
+    )
+
     def overrides(self) -> dict[str, dict[str, Any]]:
         """What is corrected, by variable: the mapping that changes an InputSpec."""
         return {name: variable.overrides() for name, variable in self.variables.items()}
@@ -69,6 +82,16 @@ class Settings(Section):
     compare: CompareSettings = Field(
         CompareSettings(), description="when a difference between two data sets is an alert"
     )
+    serving: ServingSettings = Field(
+        ServingSettings(), description="the prediction server: address and limits"
+    )
+    capture: CaptureSettings = Field(
+        CaptureSettings(), description="how the server writes requests down"
+    )
     models: dict[ModelName, ModelSettings] = Field(
         default_factory=dict, description="the models", examples=["flights"]
     )
+
+    def model(self, name: str) -> ModelSettings:
+        """The settings of one model; the defaults for one that the file does not mention."""
+        return self.models.get(name, ModelSettings())

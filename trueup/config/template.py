@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, PlainSerializer, SecretStr
 from pydantic.fields import FieldInfo
 
 from trueup.config.keys import dotted, inner_type, is_section
@@ -58,6 +58,9 @@ def _setting(name: str, field: FieldInfo) -> Iterator[str]:
         yield from _prose(field)
         yield f"# {name} = [...]"
         return
+    for written in field.metadata:
+        if isinstance(written, PlainSerializer):  # durations and sizes, as people write them
+            value = written.func(value)  # type: ignore[call-arg]
     yield from _prose(field)
     yield f"#{name} = {_toml(value)}"
 

@@ -58,6 +58,14 @@ class SegmentState(str, Enum):
     COMPACTED = "compacted"
 
 
+class ManifestKind(str, Enum):
+    """Of a Parquet file: captured rows; labels that found their row; labels that did not yet."""
+
+    ROWS = "rows"
+    LABELS = "labels"
+    WAITING_LABELS = "waiting"
+
+
 class RunState(str, Enum):
     """Of a scheduled run."""
 
@@ -83,6 +91,7 @@ models = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("created_by", String(200), nullable=False),
     Column("input_spec", Json, comment="InputSpec; absent until the first version"),
+    Column("capture_key", String(64), comment="hex; of the column policy that hashes"),
 )
 
 versions = Table(
@@ -130,6 +139,7 @@ baselines = Table(
     Index(None, "model", "created_at"),
 )
 
+# Sources of captured rows: segments of servers, and ingested batches.
 segments = Table(
     "segments",
     metadata,
@@ -144,6 +154,7 @@ segments = Table(
     Column("frames", BigInteger),
     Column("bytes", BigInteger),
     Column("lost_bytes", BigInteger, comment="damage and torn tail found by recovery"),
+    Column("details", Json, comment="what compaction counted: rows, refused, late, retimed …"),
     Index(None, "state", "opened_at"),
 )
 
@@ -160,8 +171,10 @@ manifest = Table(
     Column("first_event_at", UtcDateTime, nullable=False),
     Column("last_event_at", UtcDateTime, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("kind", String(20), nullable=False, server_default="rows", comment="ManifestKind"),
+    Column("details", Json, comment="counts per window, variables, what a rewrite replaced"),
     UniqueConstraint("uri"),
-    Index(None, "model", "first_event_at"),
+    Index(None, "model", "kind", "first_event_at"),
     Index(None, "segment_id"),
     comment="the Parquet files of the capture; files that are not here do not exist",
 )
@@ -258,4 +271,18 @@ decisions = Table(
     Column("details", Json, nullable=False),
     Index(None, "model", "made_at"),
     comment="what people and policies decided; rows are added, never changed",
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", String(20), primary_key=True, comment="the part of a token that may be shown"),
+    Column("name", String(200), nullable=False),
+    Column("scopes", Json, nullable=False, comment="of predict, ingest, read, admin"),
+    Column("secret_sha256", String(64), nullable=False, comment="of a secret with 256 random bits"),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("created_by", String(200), nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+    comment="credentials; the secrets themselves are not kept",
 )
