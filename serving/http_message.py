@@ -138,8 +138,9 @@ def _split(target: bytes) -> tuple[str, str, str]:
 
 
 def error_reply(status: int, message: str, headers: Headers = ()) -> Reply:
-    """An error as TensorFlow Serving writes it: ``{"error": message}``."""
-    return Reply(status, json.dumps({"error": message}).encode(), headers)
+    """An error as TensorFlow Serving writes it: ``{"error": message}``, indented by four."""
+    body = json.dumps({"error": message}, indent=4, ensure_ascii=False)
+    return Reply(status, body.encode("utf-8", "replace"), headers)
 
 
 def internal_error() -> Reply:
