@@ -34,7 +34,7 @@ class CaptureStats:
     :param oldest_unsealed_s: age of the oldest unsealed segment, seconds; 0 where there is none.
     :param spool_bytes: of all files in the spool, when last measured.
     :param free_bytes: of the spool's disk, likewise.
-    :param full: whether the next batch would meet the policy for a full spool.
+    :param full: whether a batch like the latest would meet the policy for a full spool.
     :param newest_event_us: per model, microseconds since 1970.
     :param problem: the latest failure in words; empty where there was none.
     """
@@ -81,6 +81,7 @@ class Counts:
     seal_failures: int = 0
     segments_sealed: int = 0
     problem: str = ""
+    refused_bytes: int = 1  # size of the latest batch without room; 1 after one that had it
     most_durable: tuple[int, int] = (0, 0)
     newest_event_us: dict[str, int] = field(default_factory=dict)
 
@@ -88,6 +89,7 @@ class Counts:
         self.frames_accepted += batch.frames
         self.rows_accepted += batch.rows
         self.bytes_accepted += len(batch.data)
+        self.refused_bytes = 1
         newest = batch.newest_event_us
         if newest is not None and newest > self.newest_event_us.get(batch.model, newest - 1):
             self.newest_event_us[batch.model] = newest

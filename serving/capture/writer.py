@@ -133,6 +133,7 @@ class CaptureWriter:
 
     def _without_room(self, batch: Batch, error: CaptureFullError) -> list[tuple[str, int]] | None:
         self._counts.problem = str(error)
+        self._counts.refused_bytes = len(batch.data)
         if self.settings.when_full == "drop":
             with self._lock:
                 self._counts.drop(batch)
@@ -268,5 +269,5 @@ class CaptureWriter:
             oldest_age_s=0.0 if oldest is None else max(0.0, self._clock() - oldest),
             spool_bytes=self._room.used,
             free_bytes=self._room.free,
-            full=bool(self._room.why_full(0, self._clock(), float("inf"))),
+            full=bool(self._room.why_full(self._counts.refused_bytes, self._clock(), float("inf"))),
         )
