@@ -118,15 +118,20 @@ _PROCESS = (
     ("trueup_resident_bytes", "gauge", "Resident memory.", "resident_bytes"),
 )
 _CAPTURE = (
-    ("trueup_capture_frames", "counter", "Frames written.", "frames"),
-    ("trueup_capture_durable_frames", "counter", "Frames known to be on disk.", "durable_frames"),
-    ("trueup_capture_rows", "counter", "Rows written.", "rows"),
-    ("trueup_capture_dropped_frames", "counter", "Frames lost to a full disk.", "dropped_frames"),
-    ("trueup_capture_bytes", "counter", "Bytes written.", "bytes"),
-    ("trueup_capture_segments", "counter", "Segments sealed.", "sealed_segments"),
+    ("trueup_capture_frames", "counter", "Frames written.", "frames_accepted"),
+    ("trueup_capture_durable_frames", "counter", "Frames that are on disk.", "frames_durable"),
+    ("trueup_capture_rows", "counter", "Rows written.", "rows_accepted"),
+    ("trueup_capture_bytes", "counter", "Bytes written.", "bytes_accepted"),
+    ("trueup_capture_dropped_frames", "counter", "Answered, not captured.", "frames_dropped"),
+    ("trueup_capture_rejected_frames", "counter", "Answered 503: no room.", "frames_rejected"),
+    ("trueup_capture_lost_frames", "counter", "In segments somebody deleted.", "frames_lost"),
+    ("trueup_capture_write_failures", "counter", "Writes that failed.", "write_failures"),
+    ("trueup_capture_sealed_segments", "counter", "Segments sealed.", "segments_sealed"),
+    ("trueup_capture_unsealed_segments", "gauge", "Segments not sealed.", "segments_unsealed"),
+    ("trueup_capture_unsealed_age_seconds", "gauge", "Of the oldest one.", "oldest_unsealed_s"),
     ("trueup_capture_spool_bytes", "gauge", "Size of the spool.", "spool_bytes"),
-    ("trueup_capture_oldest_open_seconds", "gauge", "Age of the open segment.", "open_age_s"),
-    ("trueup_capture_full", "gauge", "1 while the disk or the spool is full.", "full"),
+    ("trueup_capture_free_bytes", "gauge", "Free on the spool's disk.", "free_bytes"),
+    ("trueup_capture_full", "gauge", "1 while there is no room.", "full"),
 )
 _MODEL = (
     ("trueup_predict_requests", "counter", "Answered predict requests.", "requests"),

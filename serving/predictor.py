@@ -11,7 +11,7 @@ from trueup.errors import TrueupError
 from trueup.serving.attempt import Attempt, Fate, Outcome
 from trueup.serving.json_read import InvalidRequest, assemble
 from trueup.serving.json_write import prepare_outputs, write_predictions
-from trueup.serving.rest_bodies import error_body
+from trueup.serving.http_message import error_reply
 
 if TYPE_CHECKING:
     from trueup.serving.metrics import ModelCounts
@@ -59,7 +59,7 @@ class Predictor:
             _log.exception("a batch of %d requests failed", len(batch))
             answered = {id(outcome.request) for outcome in outcomes}
             what = " ".join(str(error).split())[:300]
-            body = error_body(f"unexpected {type(error).__name__}: {what}")
+            body = error_reply(500, f"unexpected {type(error).__name__}: {what}")
             outcomes += (
                 Outcome(attempt.request, 500, body)
                 for attempt in batch
@@ -111,7 +111,7 @@ class Predictor:
                 positions = self._record.append(payloads)
             except TrueupError as error:
                 self._counts.uncaptured(len(payloads))
-                body = error_body(str(error))
+                body = error_reply(500, str(error))
                 outcomes += (Outcome(batch[place].request, 503, body) for place in kept)
                 rest = sorted(set(range(len(batch))) - set(kept))
                 outcomes += (Outcome(batch[i].request, 200, bodies[i], ids[i]) for i in rest)
@@ -136,7 +136,7 @@ class Predictor:
             except TrueupError as full:
                 status, message = 503, str(full)
         outcomes.append(
-            Outcome(attempt.request, status, error_body(message), attempt.request_id)
+            Outcome(attempt.request, status, error_reply(500, message), attempt.request_id)
         )
 
 

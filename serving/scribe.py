@@ -15,7 +15,7 @@ from typing import Protocol
 
 from trueup.errors import TrueupError
 from trueup.serving.attempt import Outcome
-from trueup.serving.rest_bodies import error_body
+from trueup.serving.http_message import error_reply
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Scribe:
                 self._write(batch, outcomes)
             except Exception:
                 _log.exception("frames of %d requests could not be written", len(batch))
-                body = error_body("the capture failed unexpectedly")
+                body = error_reply(500, "the capture failed unexpectedly").body
                 outcomes = [Outcome(each.outcome.request, 500, body) for each in batch]
             self._deliver(outcomes)
 
@@ -97,7 +97,7 @@ class Scribe:
                 for each in batch:
                     self._write([each], outcomes)
                 return
-            body = error_body(str(error))
+            body = error_reply(503, str(error)).body
             outcomes += (Outcome(each.outcome.request, 503, body) for each in batch)
             return
         outcomes += (

@@ -6,33 +6,27 @@ housekeeping do what takes time.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from trueup.errors import TrueupError
 from trueup.serving.attempt import Attempt, Outcome
 from trueup.serving.json_read import InvalidRequest, parse_json, read_predict
-from trueup.serving.rest_bodies import error_body
-from trueup.serving.routes import Action, Refusal, Route, route
+from trueup.serving.http_message import Reply, error_reply
+from trueup.serving.rest_bodies import unimplemented
+from trueup.serving.routes import NOT_YET, NoRoute, Route, What, route
 from trueup.serving.scribe import Scribe, Written
 
 if TYPE_CHECKING:
     from trueup.serving.access import Access
     from trueup.serving.fleet import Fleet
-    from trueup.serving.http_message import Reply, Request
+    from trueup.serving.http_message import Request
     from trueup.serving.version_lane import VersionLane
-
-_log = logging.getLogger(__name__)
 
 REQUEST_ID = "x-request-id"
 EVENT_TIME = "x-event-time"
 LONGEST_REQUEST_ID = 200
-
-_ROUTES_KEPT = 4096
 
 
 class Server:
@@ -50,7 +44,7 @@ class Server:
         scribe: Scribe,
         timeout_s: float,
         max_json_depth: int,
-        pages: dict[Action, Callable[[Request, Route], None]],
+        pages: Mapping[What, Callable[[Request, Route], None]],
     ) -> None:
         self.requests = 0
         self.replies: Counter[int] = Counter()
@@ -60,131 +54,105 @@ class Server:
         self._timeout_s = timeout_s
         self._max_json_depth = max_json_depth
         self._pages = pages
-        self._routes: dict[tuple[str, str], Route | Refusal] = {}
 
     def accept(self, request: Request) -> Reply | None:
         """Refuse a request on its head alone: the host, the token."""
-        return self._access.check(request, self.route_of(request))
-
-    def route_of(self, request: Request) -> Route | Refusal:
-        key = (request.method, request.path)
-        found = self._routes.get(key)
-        if found is None:
-            found = route(*key)
-            if len(self._routes) >= _ROUTES_KEPT:
-                self._routes.clear()
-            self._routes[key] = found
-        return found
+        return self._access.check(request, route(request.method, request.raw_path))
 
     def handle(self, request: Request) -> None:
         """Answer a complete request, now or later."""
         self.requests += 1
-        where = self.route_of(request)
-        try:
-            if isinstance(where, Refusal):
-                self.answer(request, where.status, error_body(where.message))
-            elif where.action is Action.PREDICT:
-                self._predict(request, where)
-            else:
-                self._pages[where.action](request, where)
-        except Exception as error:  # noqa: BLE001  one request must not end the connection's loop
-            _log.exception("%s %s failed", request.method, request.path)
-            if not request.answered:
-                self.answer(request, 500, error_body(f"unexpected {type(error).__name__}"))
-
-    def answer(self, request: Request, status: int, body: bytes, request_id: str = "") -> None:
-        self.replies[status] += 1
-        if request_id:
-            request.reply(status, body, headers=(("X-Request-Id", request_id),))
+        where = route(request.method, request.raw_path)
+        if isinstance(where, NoRoute):
+            self.answer(request, error_reply(where.status, where.message, where.headers))
+        elif where.what is What.PREDICT:
+            self._predict(request, where)
+        elif where.what in NOT_YET:
+            self.answer(request, unimplemented(where.what.value))
         else:
-            request.reply(status, body)
+            self._pages[where.what](request, where)
 
-    def deliver(self, outcomes: list[Outcome]) -> None:
+    def answer(self, request: Request, reply: Reply) -> None:
+        self.replies[reply.status] += 1
+        request.reply(
+            reply.status, reply.body, content_type=reply.content_type, headers=reply.headers
+        )
+
+    def deliver(self, outcomes: Sequence[Outcome]) -> None:
         """Send answers that a lane or the scribe has ready."""
         for outcome in outcomes:
-            self.answer(outcome.request, outcome.status, outcome.body, outcome.request_id)
+            self.replies[outcome.status] += 1
+            headers = (("X-Request-Id", outcome.request_id),) if outcome.request_id else ()
+            outcome.request.reply(outcome.status, outcome.body, headers=headers)
 
-    def end_overdue(self, lanes: list[VersionLane], now_s: float) -> None:
+    def end_overdue(self, lanes: Sequence[VersionLane], now_s: float) -> None:
         """Answer 504 to what has waited too long; clients that left need no answer."""
         for lane in lanes:
             for attempt in lane.expired(now_s):
                 if attempt.request.gone:
                     lane.counts.cancelled += 1
-                    attempt.request.reply(499, b"")
+                    self.deliver([Outcome(attempt.request, 499, b"")])
                     continue
                 message = f"no answer within {self._timeout_s:g} seconds: the queue is too long"
-                self._refuse(lane, attempt.request, 504, message, attempt)
+                self._refuse(lane, attempt.request, 504, message, alias=attempt.alias)
 
     def _predict(self, request: Request, where: Route) -> None:
-        # Syntax comes before the model, as in TensorFlow Serving.
+        alias = where.alias or ""
+        document = None
         try:
+            # Syntax comes before the model, as in TensorFlow Serving.
             document = parse_json(request.body, max_depth=self._max_json_depth)
+            problem = None
         except InvalidRequest as error:
-            found = self._fleet.resolve(where.model, where.version, where.alias)
-            lane = getattr(found, "lane", None)
-            self._refuse(lane, request, 400, str(error), None, alias=where.alias or "")
+            problem = error
+        lane = self._fleet.lane(where.model, where.version, where.alias)
+        if isinstance(lane, Reply):
+            if problem is not None:
+                lane = error_reply(400, str(problem))
+            self.answer(request, lane)
             return
-        found = self._fleet.resolve(where.model, where.version, where.alias)
-        lane = getattr(found, "lane", None)
-        if lane is None:
-            self.answer(request, found.status, error_body(found.message))
-            return
-        request_id = request.headers.get(REQUEST_ID, "")
         try:
+            if problem is not None:
+                raise problem
+            headers = request.headers
             attempt = Attempt(
                 request,
                 read_predict(document, lane.signatures, optional=lane.optional),
-                checked_request_id(request_id) if request_id else "",
-                where.alias or "",
-                event_time_us(request.headers[EVENT_TIME])
-                if EVENT_TIME in request.headers
-                else None,
+                checked_request_id(headers[REQUEST_ID]) if REQUEST_ID in headers else "",
+                alias,
+                event_time_us(headers[EVENT_TIME]) if EVENT_TIME in headers else None,
                 request.arrival_s + self._timeout_s,
             )
         except InvalidRequest as error:
-            self._refuse(lane, request, 400, str(error), None, alias=where.alias or "",
-                         document=document)  # fmt: skip
+            self._refuse(lane, request, 400, str(error), alias=alias, document=document)
             return
         if not lane.submit(attempt):
-            self.answer(request, 503, error_body(
-                f"model {where.model} is overloaded: {lane.waiting_rows} rows wait already"
+            self.answer(request, error_reply(
+                503, f"model {where.model} is overloaded: {lane.waiting_rows} rows wait already"
             ))  # fmt: skip
 
     def _refuse(
         self,
-        lane: VersionLane | None,
+        lane: VersionLane,
         request: Request,
         status: int,
         message: str,
-        attempt: Attempt | None,
         *,
         alias: str = "",
         document: Any = None,
     ) -> None:
         """Capture what was wrong with a request, then answer it."""
-        request_id = request.headers.get(REQUEST_ID, "")[:LONGEST_REQUEST_ID]
-        body = error_body(message)
-        if lane is None:
-            self.answer(request, status, body)
-            return
         lane.model_counts.refused(status)
-        latency_us = int((monotonic() - request.arrival_s) * 1e6)
-        try:
-            if attempt is not None:
-                payload = lane.recorder.refused(attempt, status, message, latency_us)
-            else:
-                payload = lane.recorder.refused_request(
-                    request, status, message, latency_us,
-                    request_id=request_id, alias=alias, document=document,
-                )  # fmt: skip
-        except TrueupError as error:
-            self.answer(request, 500, error_body(str(error)))
-            return
-        outcome = Outcome(request, status, body, request_id)
+        request_id = request.headers.get(REQUEST_ID, "")[:LONGEST_REQUEST_ID]
+        reply = error_reply(status, message)
+        payload = lane.recorder.refused(
+            request, status, message, request_id=request_id, alias=alias, document=document
+        )
+        outcome = Outcome(request, status, reply.body, request_id)
         if payload is None:
             self.deliver([outcome])
         elif not self._scribe.submit(Written(outcome, [payload])):
-            self.answer(request, 503, error_body("too many requests wait to be written down"))
+            self.answer(request, error_reply(503, "too many requests wait to be written down"))
 
 
 def checked_request_id(text: str) -> str:
