@@ -130,7 +130,8 @@ def _tensorflow_serving(method: str, path: str) -> Route | NoRoute:
     if found is None:
         return malformed
     model, digits, alias = found[1], found[2], found[3]
-    if digits and int(digits[:20]) > _INT64_MAX:
+    number = digits.lstrip("0") if digits else ""  # int() refuses texts of thousands of digits
+    if len(number) > 19 or int(number or "0") > _INT64_MAX:
         problem = f"Failed to convert version: {digits} to numeric."
         return NoRoute(Code.INVALID_ARGUMENT.http, problem)
     if what is None:
@@ -140,6 +141,6 @@ def _tensorflow_serving(method: str, path: str) -> Route | NoRoute:
     return Route(
         what,
         unquote(model),
-        int(digits) if digits else None,
+        int(number or "0") if digits else None,
         unquote(alias) if alias else None,
     )

@@ -89,6 +89,12 @@ class BlobRoot:
             data: bytes = self._fs.cat_file(self._path(name))
         return data
 
+    @contextmanager
+    def reading(self, name: str) -> Iterator[Any]:
+        """``name`` as a binary stream, for what is too large for memory."""
+        with self._sentences("read", name), self._fs.open(self._path(name), "rb") as stream:
+            yield stream
+
     def exists(self, name: str) -> bool:
         with self._sentences("find", name):
             return bool(self._fs.isfile(self._path(name)))
