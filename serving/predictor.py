@@ -5,31 +5,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from trueup.errors import TrueupError
 from trueup.serving.attempt import Attempt, Fate, Outcome
-from trueup.serving.json_read import InvalidRequest, assemble
-from trueup.serving.json_write import prepare_outputs, write_predictions
 from trueup.serving.http_message import error_reply
+from trueup.serving.json_read import InvalidRequest, assemble
+from trueup.serving.json_write import prepare_outputs
+from trueup.serving.rest_bodies import Code
+from trueup.serving.saved_model import ModelRunError
 
 if TYPE_CHECKING:
     from trueup.serving.metrics import ModelCounts
+    from trueup.serving.recorder import Recorder
     from trueup.serving.saved_model import LoadedModel
 
 _log = logging.getLogger(__name__)
-
-
-class Record(Protocol):
-    """Makes the frames of one model version (:class:`trueup.serving.recorder.Recorder`)."""
-
-    def served(self, attempt: Attempt, response: bytes, latency_us: int) -> bytes | None: ...
-
-    def refused(
-        self, attempt: Attempt, status: int, message: str, latency_us: int
-    ) -> bytes | None: ...
-
-    def append(self, payloads: Sequence[bytes]) -> Sequence[tuple[str, int]] | None: ...
 
 
 class Predictor:
@@ -41,12 +32,12 @@ class Predictor:
     def __init__(
         self,
         loaded: LoadedModel,
-        record: Record,
+        recorder: Recorder,
         counts: ModelCounts,
         deliver: Callable[[list[Outcome]], None],
     ) -> None:
         self._loaded = loaded
-        self._record = record
+        self._recorder = recorder
         self._counts = counts
         self._deliver = deliver
 
@@ -59,7 +50,7 @@ class Predictor:
             _log.exception("a batch of %d requests failed", len(batch))
             answered = {id(outcome.request) for outcome in outcomes}
             what = " ".join(str(error).split())[:300]
-            body = error_reply(500, f"unexpected {type(error).__name__}: {what}")
+            body = error_reply(500, f"unexpected {type(error).__name__}: {what}").body
             outcomes += (
                 Outcome(attempt.request, 500, body)
                 for attempt in batch
@@ -75,9 +66,9 @@ class Predictor:
         try:
             columns, spans = assemble(signature, [attempt.instances for attempt in batch])
             outputs = self._loaded.run(signature.name, columns)
-            prepared = prepare_outputs(signature, outputs)
+            prepared = prepare_outputs(signature, outputs, spans)
             bodies = [
-                write_predictions(prepared, attempt.instances.row_format, start, stop)
+                prepared.write(attempt.instances.row_format, start, stop)
                 for attempt, (start, stop) in zip(batch, spans, strict=True)
             ]
         except (InvalidRequest, TrueupError) as error:
@@ -96,47 +87,55 @@ class Predictor:
     ) -> None:
         """Frames first, answers after: an answered attempt is in the capture."""
         now_s = monotonic()
-        kept: list[int] = []
+        kept: list[tuple[Attempt, bytes]] = []
         payloads: list[bytes] = []
-        for place, (attempt, body) in enumerate(zip(batch, bodies, strict=True)):
+        for attempt, body in zip(batch, bodies, strict=True):
             latency_s = now_s - attempt.request.arrival_s
             self._counts.answered(attempt.rows, latency_s)
-            payload = self._record.served(attempt, body, int(latency_s * 1e6))
-            if payload is not None:
-                kept.append(place)
+            payload = self._recorder.served(attempt, body, int(latency_s * 1e6))
+            if payload is None:  # not in the sample
+                outcomes.append(Outcome(attempt.request, 200, body, attempt.request_id))
+            else:
+                kept.append((attempt, body))
                 payloads.append(payload)
-        ids = [attempt.request_id for attempt in batch]
-        if payloads:
-            try:
-                positions = self._record.append(payloads)
-            except TrueupError as error:
-                self._counts.uncaptured(len(payloads))
-                body = error_reply(500, str(error))
-                outcomes += (Outcome(batch[place].request, 503, body) for place in kept)
-                rest = sorted(set(range(len(batch))) - set(kept))
-                outcomes += (Outcome(batch[i].request, 200, bodies[i], ids[i]) for i in rest)
-                return
-            for place, (segment, frame) in zip(kept, positions or (), strict=False):
-                if not ids[place]:
-                    ids[place] = f"{segment}-{frame}"
+        if not kept:
+            return
+        try:
+            places = self._recorder.append(payloads, [attempt for attempt, _ in kept])
+        except TrueupError as error:
+            self._counts.uncaptured(len(kept))
+            refusal = error_reply(503, str(error)).body
+            outcomes += (Outcome(a.request, 503, refusal, a.request_id) for a, _ in kept)
+            return
+        if places is None:  # dropped, as the policy for a full disk says; it is counted
+            outcomes += (Outcome(a.request, 200, body, a.request_id) for a, body in kept)
+            return
         outcomes += (
-            Outcome(attempt.request, 200, body, request_id)
-            for attempt, body, request_id in zip(batch, bodies, ids, strict=True)
+            Outcome(a.request, 200, body, a.request_id or f"{segment}-{frame}")
+            for (a, body), (segment, frame) in zip(kept, places, strict=True)
         )
 
     def _refuse(self, attempt: Attempt, error: Exception, outcomes: list[Outcome]) -> None:
-        status = 400 if isinstance(error, InvalidRequest) else getattr(error, "http_status", 500)
-        message = str(error)
-        latency_s = monotonic() - attempt.request.arrival_s
+        status, message = status_of(error), str(error)
         self._counts.refused(status)
-        payload = self._record.refused(attempt, status, message, int(latency_s * 1e6))
+        payload = self._recorder.refused(
+            attempt.request, status, message,
+            request_id=attempt.request_id, alias=attempt.alias, rows=attempt.rows,
+        )  # fmt: skip
         if payload is not None:
             try:
-                self._record.append([payload])
+                self._recorder.append([payload], [attempt])
             except TrueupError as full:
                 status, message = 503, str(full)
-        outcomes.append(
-            Outcome(attempt.request, status, error_reply(500, message), attempt.request_id)
-        )
+        body = error_reply(status, message).body
+        outcomes.append(Outcome(attempt.request, status, body, attempt.request_id))
 
 
+def status_of(error: Exception) -> int:
+    """The HTTP status for what assembling or running a batch raised: the model's own error code
+    where it has one, as TensorFlow Serving does."""
+    if isinstance(error, InvalidRequest):
+        return 400
+    if isinstance(error, ModelRunError):
+        return Code[error.code].http
+    return 500

@@ -82,7 +82,7 @@ class Scribe:
             outcomes: list[Outcome] = []
             try:
                 self._write(batch, outcomes)
-            except Exception:
+            except Exception:  # noqa: BLE001  clients wait for an answer
                 _log.exception("frames of %d requests could not be written", len(batch))
                 body = error_reply(500, "the capture failed unexpectedly").body
                 outcomes = [Outcome(each.outcome.request, 500, body) for each in batch]

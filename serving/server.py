@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from trueup.serving.attempt import Attempt, Outcome
-from trueup.serving.json_read import InvalidRequest, parse_json, read_predict
+from trueup.serving.event_time import moment_us
+from trueup.serving.fleet import NotServed
 from trueup.serving.http_message import Reply, error_reply
+from trueup.serving.json_read import InvalidRequest, parse_json, read_predict
 from trueup.serving.rest_bodies import unimplemented
 from trueup.serving.routes import NOT_YET, NoRoute, Route, What, route
 from trueup.serving.scribe import Scribe, Written
 
 if TYPE_CHECKING:
-    from trueup.serving.access import Access
     from trueup.serving.fleet import Fleet
     from trueup.serving.http_message import Request
     from trueup.serving.version_lane import VersionLane
@@ -40,7 +40,6 @@ class Server:
         self,
         *,
         fleet: Fleet,
-        access: Access,
         scribe: Scribe,
         timeout_s: float,
         max_json_depth: int,
@@ -49,15 +48,10 @@ class Server:
         self.requests = 0
         self.replies: Counter[int] = Counter()
         self._fleet = fleet
-        self._access = access
         self._scribe = scribe
         self._timeout_s = timeout_s
         self._max_json_depth = max_json_depth
         self._pages = pages
-
-    def accept(self, request: Request) -> Reply | None:
-        """Refuse a request on its head alone: the host, the token."""
-        return self._access.check(request, route(request.method, request.raw_path))
 
     def handle(self, request: Request) -> None:
         """Answer a complete request, now or later."""
@@ -105,12 +99,12 @@ class Server:
             problem = None
         except InvalidRequest as error:
             problem = error
-        lane = self._fleet.lane(where.model, where.version, where.alias)
-        if isinstance(lane, Reply):
-            if problem is not None:
-                lane = error_reply(400, str(problem))
-            self.answer(request, lane)
+        found = self._fleet.resolve(where.model, where.version, where.alias)
+        if isinstance(found, NotServed):
+            status, message = (400, str(problem)) if problem else (found.status, found.message)
+            self.answer(request, error_reply(status, message))
             return
+        lane: VersionLane = found.lane
         try:
             if problem is not None:
                 raise problem
@@ -120,7 +114,7 @@ class Server:
                 read_predict(document, lane.signatures, optional=lane.optional),
                 checked_request_id(headers[REQUEST_ID]) if REQUEST_ID in headers else "",
                 alias,
-                event_time_us(headers[EVENT_TIME]) if EVENT_TIME in headers else None,
+                checked_event_time(headers[EVENT_TIME]) if EVENT_TIME in headers else None,
                 request.arrival_s + self._timeout_s,
             )
         except InvalidRequest as error:
@@ -146,13 +140,23 @@ class Server:
         request_id = request.headers.get(REQUEST_ID, "")[:LONGEST_REQUEST_ID]
         reply = error_reply(status, message)
         payload = lane.recorder.refused(
-            request, status, message, request_id=request_id, alias=alias, document=document
+            request, status, message, request_id=request_id, alias=alias, rows=rows_in(document)
         )
         outcome = Outcome(request, status, reply.body, request_id)
         if payload is None:
             self.deliver([outcome])
         elif not self._scribe.submit(Written(outcome, [payload])):
             self.answer(request, error_reply(503, "too many requests wait to be written down"))
+
+
+def rows_in(document: Any) -> int:
+    """How many instances a refused document has, as far as that can be told.
+
+    >>> rows_in({"instances": [{}, {}]}), rows_in([])
+    (2, 0)
+    """
+    instances = document.get("instances") if isinstance(document, dict) else None
+    return len(instances) if isinstance(instances, list) else 0
 
 
 def checked_request_id(text: str) -> str:
@@ -167,27 +171,15 @@ def checked_request_id(text: str) -> str:
     return text
 
 
-def event_time_us(text: str) -> int:
-    """Microseconds since 1970 of an ``X-Event-Time`` header: ISO 8601, or seconds since 1970.
+def checked_event_time(text: str) -> int:
+    """Microseconds since 1970 of an ``X-Event-Time`` header.
 
-    :raises InvalidRequest: it is neither.
-
-    >>> event_time_us("2013-07-01T00:00:00Z"), event_time_us("1372636800.5")
-    (1372636800000000, 1372636800500000)
+    :raises InvalidRequest: it is no time.
     """
-    try:
-        seconds = float(text)
-        if abs(seconds) < 1e11:
-            return round(seconds * 1e6)
-    except ValueError:
-        pass
-    try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
+    found = moment_us(text)
+    if found is None:
         raise InvalidRequest(
             f"X-Event-Time {text[:60]!r} is no time: write 2013-07-01T12:00:00Z, or seconds since "
             "1970"
-        ) from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return round(moment.timestamp() * 1e6)
+        )
+    return found
