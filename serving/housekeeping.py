@@ -71,9 +71,7 @@ class Housekeeping:
         self._thread.join(timeout_s)
         try:
             with writing(self._engine()) as connection:
-                connection.execute(
-                    delete(heartbeats).where(heartbeats.c.process == self._process)
-                )
+                connection.execute(delete(heartbeats).where(heartbeats.c.process == self._process))
         except TrueupError as error:
             _log.warning("the heartbeat's row stays: %s", error)
 

@@ -92,9 +92,7 @@ class Pages:
 
     def _ready(self, request: Request, where: Route) -> None:
         problem = self._not_ready()
-        request.reply(
-            503 if problem else 200, f"{problem or 'ok'}\n".encode(), content_type=TEXT
-        )
+        request.reply(503 if problem else 200, f"{problem or 'ok'}\n".encode(), content_type=TEXT)
 
     def _numbers(self, request: Request, where: Route) -> None:
         body = exposition(self._metrics.all(self._values()))

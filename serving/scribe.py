@@ -26,18 +26,21 @@ MOST_WAITING = 1024
 class Appends(Protocol):
     """The capture (:class:`trueup.serving.capture.writer.CaptureWriter`)."""
 
-    def append(self, payloads: Sequence[bytes]) -> Sequence[tuple[str, int]] | None: ...
+    def append(
+        self, payloads: Sequence[bytes], *, rows: int = 0
+    ) -> Sequence[tuple[str, int]] | None: ...
 
 
 @dataclass(slots=True, eq=False)
 class Written:
     """An answer that waits for its frames.
 
-    :param dropped: body of the answer where the frames were dropped instead of written.
+    :param rows: in the payloads; for the counts. :param dropped: body of the answer where the frames were dropped instead of written.
     """
 
     outcome: Outcome
     payloads: Sequence[bytes]
+    rows: int = 0
     dropped: Outcome | None = None
 
 
@@ -91,7 +94,11 @@ class Scribe:
     def _write(self, batch: list[Written], outcomes: list[Outcome]) -> None:
         try:
             payloads = [payload for each in batch for payload in each.payloads]
-            written = self._capture.append(payloads) is not None if payloads else True
+            written = (
+                self._capture.append(payloads, rows=sum(each.rows for each in batch)) is not None
+                if payloads
+                else True
+            )
         except TrueupError as error:
             if len(batch) > 1:  # one too large for the disk's rest must not refuse the others
                 for each in batch:

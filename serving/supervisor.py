@@ -15,8 +15,15 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from time import monotonic
+
+from trueup.config.settings import StoreSettings
+from trueup.serving.listen import is_loopback
+from trueup.store.engine import reading
+from trueup.store.schema import open_store
+from trueup.store.tokens import list_tokens
 
 _log = logging.getLogger(__name__)
 
@@ -132,3 +139,18 @@ def clear_metrics(folder: Path) -> None:
     """Remove the numbers of workers of an earlier server."""
     for path in folder.glob("worker-*.json"):
         path.unlink(missing_ok=True)
+
+
+def usable_tokens(store: StoreSettings, host: str) -> int:
+    """How many tokens could let somebody in; not looked up where none are needed.
+
+    :raises StoreError: the store does not answer.
+    """
+    if is_loopback(host):
+        return 0
+    engine = open_store(store)
+    now = datetime.now(timezone.utc)
+    with reading(engine) as connection:
+        found = sum(token.usable(now) for token in list_tokens(connection))
+    engine.dispose()
+    return found

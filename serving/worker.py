@@ -27,8 +27,8 @@ from trueup.config.settings import Settings, StoreSettings
 from trueup.errors import TrueupError
 from trueup.frames.segment_files import recover_segments
 from trueup.records.registry import RegistrySnapshot, VersionRecord
-from trueup.serving.attempt import Outcome
 from trueup.serving.access import Access, gate
+from trueup.serving.attempt import Outcome
 from trueup.serving.capture.policy import CapturePolicy
 from trueup.serving.capture.writer import CaptureWriter
 from trueup.serving.fleet import Fleet

@@ -60,6 +60,7 @@ COMMANDS: dict[str, Entry] = {
     "profile": Entry("trueup.cli.profile:profile", "Say what is in a data set; keep its profile."),
     "tfdv": Entry("trueup.cli.tfdv:tfdv", "Infer schemas and find anomalies by TFDV itself."),
     "token": Entry("trueup.cli.token:token", "Make, list and revoke tokens for the server."),
+    "serve": Entry("trueup.cli.serve:serve", "Answer predictions, and capture every request."),
     "doctor": Entry(
         "trueup.cli.doctor:doctor", "Check installation, store, disk and clock; say what to mend."
     ),
