@@ -35,7 +35,8 @@ class Appends(Protocol):
 class Written:
     """An answer that waits for its frames.
 
-    :param rows: in the payloads; for the counts. :param dropped: body of the answer where the frames were dropped instead of written.
+    :param rows: in the payloads; for the counts.
+    :param dropped: the answer where the frames were dropped instead of written.
     """
 
     outcome: Outcome
