@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,7 +27,7 @@ from trueup.config.serving import ServingSettings
 from trueup.config.settings import Settings, StoreSettings
 from trueup.errors import TrueupError
 from trueup.frames.segment_files import recover_segments
-from trueup.records.registry import RegistrySnapshot, VersionRecord
+from trueup.records.registry import ModelRecord, RegistrySnapshot, VersionRecord
 from trueup.serving.access import Access, gate
 from trueup.serving.attempt import Outcome
 from trueup.serving.capture.policy import CapturePolicy
@@ -46,16 +47,22 @@ from trueup.serving.recorder import Recorder
 from trueup.serving.saved_model import LoadedModel, load_saved_model
 from trueup.serving.scribe import Scribe
 from trueup.serving.server import Server
+from trueup.serving.snapshot import SnapshotFile
 from trueup.serving.version_lane import VersionLane
 from trueup.serving.warmup import warm
-from trueup.store.engine import reading
+from trueup.store.artifact_cache import fetch_verified, prune
+from trueup.store.blobs import BlobRoot
+from trueup.store.capture_key import capture_key
+from trueup.store.engine import open_engine, reading, shown
 from trueup.store.registry import snapshot
 from trueup.store.schema import open_store
 
 _log = logging.getLogger(__name__)
 
 METRICS_FOLDER = ".metrics"
+CACHE_FOLDER = ".artifacts"
 _TICK_S = 1.0
+_TURN_LIMIT_S = 60.0
 
 
 class Worker:
@@ -92,6 +99,8 @@ class Worker:
             told=self._access.refresh,
         )
         self._policies = Policies(settings)
+        self._blobs = BlobRoot(settings.blob_root)
+        self._cache = settings.spool_dir / CACHE_FOLDER
         pages = Pages(
             self._fleet,
             self._scribe,
@@ -109,10 +118,12 @@ class Worker:
         )
         self._loader = Loader(
             self._fleet,
-            settings,
-            take=self._take_snapshot,
-            load=self._load,
-            lane_factory=self._lane,
+            self,
+            SnapshotFile(settings.spool_dir),
+            store=shown(open_engine(settings.store.url.get_secret_value())),
+            wait_s=serving.poll_interval.total_seconds(),
+            drain_s=serving.drain_timeout.total_seconds(),
+            now=utc_now,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -183,11 +194,18 @@ class Worker:
             "versions": [lane.values() for lane in self._lanes()],
         }
 
-    def _take_snapshot(self) -> RegistrySnapshot:
+    # --- the loader's port: called in its thread
+
+    def take(self) -> RegistrySnapshot:
         with reading(self._store.engine()) as connection:
             return snapshot(connection, utc_now())
 
-    def _load(self, folder: Path) -> LoadedModel:
+    def fetch(self, record: VersionRecord) -> AbstractContextManager[Path]:
+        return fetch_verified(
+            self._blobs, record, self._cache, min_free=self._settings.capture.min_free
+        )
+
+    def load(self, folder: Path) -> LoadedModel:
         """Load and warm; what fails here is refused before any request sees it."""
         loaded = load_saved_model(folder, threads=threads_of(self._settings.serving))
         try:
@@ -196,12 +214,16 @@ class Worker:
             loaded.close()
             raise
         for note in result.notes:
-            _log.info("warming %s: %s", folder.name, note)
+            _log.info("%s", note)
         return loaded
 
-    def _lane(self, loaded: LoadedModel, record: VersionRecord, key: bytes) -> VersionLane:
-        """What answers the requests of a version; called in the loader's thread."""
+    def lane(self, loaded: LoadedModel, record: VersionRecord, model: ModelRecord) -> VersionLane:
         serving = self._settings.serving
+        key = (
+            bytes.fromhex(model.capture_key)
+            if model.capture_key
+            else capture_key(self._store.engine(), model.name)
+        )
         policy = self._policies.make(record, key)
         recorder = Recorder(record.model, record.version, policy, self._writer, record.input_spec)
         counts = ModelCounts()
@@ -216,6 +238,15 @@ class Worker:
         return VersionLane(
             record.model, record.version, loaded, lane, recorder, counts, record.input_spec
         )
+
+    def settle(self) -> None:
+        """A request is resolved and submitted within one turn of the event loop."""
+        turned = threading.Event()
+        self._loop.call_soon_threadsafe(turned.set)
+        turned.wait(_TURN_LIMIT_S)
+
+    def forget(self, keep: set[str]) -> None:
+        prune(self._cache, keep)
 
 
 class Policies:
