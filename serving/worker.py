@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import threading
+import warnings
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -299,6 +300,18 @@ def threads_of(serving: ServingSettings) -> int:
     return max(1, (os.cpu_count() or 1) // serving.workers)
 
 
+def quiet_logs(index: int) -> None:
+    """Our own lines, and errors of libraries: TensorFlow tells much that helps nobody here."""
+    logging.basicConfig(
+        level=logging.INFO, format=f"%(asctime)s %(levelname)s worker {index}: %(message)s"
+    )
+    for name, level in (("alembic", logging.WARNING), ("tensorflow", logging.ERROR)):
+        logging.getLogger(name).setLevel(level)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The entry point of a worker process."""
     # The supervisor waits for signals with these blocked, and a child inherits that.
@@ -311,10 +324,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--host")
     parser.add_argument("--workers", type=int)
     asked = parser.parse_args(arguments)
-    logging.basicConfig(
-        level=logging.INFO,
-        format=f"%(asctime)s %(levelname)s worker {asked.index}: %(message)s",
-    )
+    quiet_logs(asked.index)
     try:
         settings = load(asked.config)
         changes = {"host": asked.host, "workers": asked.workers}
