@@ -18,6 +18,7 @@ from trueup.config.serving import CaptureSettings
 from trueup.errors import CaptureFullError, FrameError
 from trueup.frames.format import encode
 from trueup.frames.segment_files import RANDOM_BYTES, mint_segment_id
+from trueup.frames.writer import sync_folder
 from trueup.serving.capture.room import Room
 from trueup.serving.capture.sealer import Sealer
 from trueup.serving.capture.segment import OpenSegment
@@ -65,7 +66,7 @@ class CaptureWriter:
         self._minted_ms = -1
         self._closed = False
         try:
-            spool_dir.mkdir(parents=True, exist_ok=True)
+            _make_folder(spool_dir)
         except OSError as error:
             raise FrameError(
                 f"spool {spool_dir} cannot be made: {error.strerror}",
@@ -200,7 +201,7 @@ class CaptureWriter:
 
     def _new_segment(self, now: float) -> OpenSegment:
         try:
-            self.spool_dir.mkdir(parents=True, exist_ok=True)
+            _make_folder(self.spool_dir)
             while True:
                 # In order within this writer, also within a millisecond or when the clock is set.
                 self._minted_ms = max(int(self._wall_clock() * 1000), self._minted_ms + 1)
@@ -277,3 +278,13 @@ class CaptureWriter:
             free_bytes=self._room.free,
             full=bool(self._room.why_full(self._counts.refused_bytes, self._clock(), float("inf"))),
         )
+
+
+def _make_folder(folder: Path) -> None:
+    """Make ``folder``, and those above it that are not there, so that they survive power loss."""
+    if folder.is_dir():
+        return
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in reversed(missing):
+        sync_folder(each.parent)
