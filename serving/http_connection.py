@@ -232,11 +232,12 @@ class HttpConnection(asyncio.Protocol):
 
     def _parse_backlog(self) -> None:
         data = cast(bytes, self._backlog)
-        at = self._backlog_at
-        self._backlog_at = at + _STEP
-        if self._backlog_at >= len(data):
+        step = memoryview(data)[self._backlog_at : self._backlog_at + _STEP]
+        self._backlog_at += len(step)
+        self._state.pending -= len(step)
+        if self._backlog_at == len(data):
             self._forget_backlog()
-        self._reader.parse(memoryview(data)[at : at + _STEP])
+        self._reader.parse(step)
 
     def _start(self, request: Request) -> None:
         self._current = request
@@ -356,6 +357,6 @@ class HttpConnection(asyncio.Protocol):
 
     def _forget_backlog(self) -> None:
         if self._backlog is not None:
-            self._state.pending -= len(self._backlog)
+            self._state.pending -= len(self._backlog) - self._backlog_at
             self._backlog = None
             self._backlog_at = 0

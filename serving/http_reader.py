@@ -188,14 +188,10 @@ class RequestReader:
             return
         self._size += len(data)
         request.cost += len(data)
-        state = self._state
-        state.pending += len(data)
+        self._state.pending += len(data)
         if self._size > self._limits.max_body:
             self._stop(too_large(self._limits))
-        if state.pending > self._limits.max_pending:
-            self._stop(
-                error_reply(503, "Too many bytes of requests wait (setting serving.max_pending)")
-            )
+        self._check_pending()
         if not self._body:
             self._body = data
         elif isinstance(self._body, bytearray):
@@ -221,6 +217,14 @@ class RequestReader:
         self.ready.append(request)
         if not request.keep_alive:
             self.last = True
+        elif request.cost >= _WAITING_COST:
+            self._check_pending()
+
+    def _check_pending(self) -> None:
+        if self._state.pending > self._limits.max_pending:
+            self._stop(
+                error_reply(503, "Too many bytes of requests wait (setting serving.max_pending)")
+            )
 
     def _head_too_large(self) -> Reply:
         return error_reply(

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import resource
 import socket
 import ssl
+from collections.abc import Callable
 from ipaddress import ip_address
 
 from trueup.config.serving import ServingSettings
 from trueup.errors import BadInputError
+from trueup.serving.http_state import Limits
 
 #: Connections that wait to be accepted; the kernel cuts it down to net.core.somaxconn.
 BACKLOG = 4096
+
+# Of a process besides its connections: models, segments, libraries, the store.
+_OTHER_FILES = 512
 
 
 def is_loopback(host: str) -> bool:
@@ -152,3 +159,35 @@ def url_of(listener: socket.socket, *, tls: bool) -> str:
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     return f"{'https' if tls else 'http'}://{shown}:{port}"
+
+
+async def accept_on(
+    listener: socket.socket,
+    connection: Callable[[], asyncio.Protocol],
+    *,
+    tls: ssl.SSLContext | None,
+    limits: Limits,
+) -> asyncio.Server:
+    """Begin to accept connections, each of them a ``connection()``."""
+    loop = asyncio.get_running_loop()
+    if tls is None:
+        return await loop.create_server(connection, sock=listener, backlog=BACKLOG)
+    return await loop.create_server(
+        connection,
+        sock=listener,
+        backlog=BACKLOG,
+        ssl=tls,
+        ssl_handshake_timeout=limits.head_timeout_s,
+    )
+
+
+def allow_open_files(limits: Limits) -> bool:
+    """Raise this process's limit of open files to what its connections may need; whether it is
+    enough. Without it, accepting stops at the limit, which is 1024 on many machines."""
+    wanted = limits.max_connections + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return True
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return allowed >= wanted

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from trueup.datasets.column_policies import from_b64
+from trueup.datasets.column_policies import is_b64
 
 Rows = list[dict[str, Any]]
 
@@ -62,7 +62,7 @@ def rows_of(document: Any, inputs: Sequence[str], rows: int) -> Rows | None:
         return None
     found: Rows = []
     for instance in instances:
-        if isinstance(instance, dict) and from_b64(instance) is None:
+        if isinstance(instance, dict) and not is_b64(instance):
             found.append(instance)
         elif len(inputs) == 1:
             found.append({inputs[0]: instance})
@@ -72,7 +72,7 @@ def rows_of(document: Any, inputs: Sequence[str], rows: int) -> Rows | None:
 
 
 def _rows_of_columns(columns: Any, inputs: Sequence[str], rows: int) -> Rows | None:
-    if not isinstance(columns, dict) or from_b64(columns) is not None:
+    if not isinstance(columns, dict) or is_b64(columns):
         if len(inputs) != 1:
             return None
         columns = {inputs[0]: columns}

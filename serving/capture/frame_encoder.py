@@ -60,7 +60,7 @@ class ServedEncoder:
         request_bytes: int | None = None,
         body: Body = Body.PREDICT,
     ) -> bytes:
-        """The payload of one attempt; parameters as of :class:`~trueup.records.capture.CaptureFrame`.
+        """The payload of one attempt, with parameters as :class:`CaptureFrame` has them.
 
         :param request_bytes: length of the body as sent, where ``request`` is not that.
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trueup.datasets.column_policies import from_b64
@@ -40,7 +40,40 @@ class _Group:
     predicted: bool = False
 
 
-Place = tuple[str, int, str, int | None, int]
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Which rows share a frame. Those without a request's name share frames of bounded size."""
+
+    model: str
+    version: int
+    request_id: str
+    event_us: int | None = None
+    part: int = 0
+
+
+class _Groups:
+    """The frames of a body while its rows come in."""
+
+    def __init__(self) -> None:
+        self.by_place: dict[_Place, _Group] = {}
+        self._parts: dict[_Place, int] = {}
+
+    def of(self, row: SentRow, request_id: str, event_us: int | None) -> _Group:
+        if request_id:
+            place = _Place(row.model, row.version, request_id)
+            group = self.by_place.setdefault(place, _Group(event_us))
+            if group.event_us != event_us:
+                raise RowError('"event_time" is another than that of the request\'s first row')
+            return group
+        place = _Place(row.model, row.version, "", event_us)
+        part = self._parts.get(place, 0)
+        group = self.by_place.setdefault(replace(place, part=part), _Group(event_us))
+        if len(group.rows) + 1 >= ROWS_OF_A_FRAME:
+            self._parts[place] = part + 1
+        return group
+
+    def of_model(self, model: str) -> dict[_Place, _Group]:
+        return {place: group for place, group in self.by_place.items() if place.model == model}
 
 
 def parse_logged(body: bytes, *, ndjson: bool, arrival_us: int, policy_of: PolicyOf) -> Taken:
@@ -54,7 +87,7 @@ def parse_logged(body: bytes, *, ndjson: bool, arrival_us: int, policy_of: Polic
     :raises BadInputError: when the body as a whole cannot be read.
     """
     taken = Taken()
-    groups: dict[Place, _Group] = {}
+    groups = _Groups()
     sent = rows_sent(body, ndjson=ndjson, list_key="rows", policy_of=policy_of, taken=taken)
     for row in sent:
         try:
@@ -63,9 +96,9 @@ def parse_logged(body: bytes, *, ndjson: bool, arrival_us: int, policy_of: Polic
             taken.refuse(row.index, error.message)
         else:
             taken.accepted += 1
-    for model in dict.fromkeys(place[0] for place in groups):
+    for model in dict.fromkeys(place.model for place in groups.by_place):
         policy = captured_policy(policy_of, model)
-        ours = {place: group for place, group in groups.items() if place[0] == model}
+        ours = groups.of_model(model)
         payloads = [_frame(policy, place, group, arrival_us) for place, group in ours.items()]
         newest = max(arrival_us if g.event_us is None else g.event_us for g in ours.values())
         rows = sum(len(group.rows) for group in ours.values())
@@ -73,7 +106,7 @@ def parse_logged(body: bytes, *, ndjson: bool, arrival_us: int, policy_of: Polic
     return taken
 
 
-def _take(row: SentRow, groups: dict[Place, _Group], policy: CapturePolicy) -> None:
+def _take(row: SentRow, groups: _Groups, policy: CapturePolicy) -> None:
     content = row.content
     only_keys(content, _KEYS)
     instance = content.get("instance")
@@ -85,32 +118,14 @@ def _take(row: SentRow, groups: dict[Place, _Group], policy: CapturePolicy) -> N
     event_us = time_under(content, "event_time")
     if policy.spec is not None:
         check_instance(instance, policy.spec)
-    group = _group_for(groups, row, request_id, event_us)
+    group = groups.of(row, request_id, event_us)
     group.rows.append(policy.columns.row(instance))
     prediction = content.get("prediction", _NOTHING)
     group.predicted |= prediction is not _NOTHING
     group.predictions.append(None if prediction is _NOTHING else prediction)
 
 
-def _group_for(
-    groups: dict[Place, _Group], row: SentRow, request_id: str, event_us: int | None
-) -> _Group:
-    """Rows without a request's name share frames of bounded size."""
-    part = 0
-    while True:
-        known = None if request_id else event_us
-        group = groups.setdefault(
-            (row.model, row.version, request_id, known, part), _Group(event_us)
-        )
-        if request_id and group.event_us != event_us:
-            raise RowError('"event_time" is another than that of the request\'s first row')
-        if request_id or len(group.rows) < ROWS_OF_A_FRAME:
-            return group
-        part += 1
-
-
-def _frame(policy: CapturePolicy, place: Place, group: _Group, arrival_us: int) -> bytes:
-    _, version, request_id, _, _ = place
+def _frame(policy: CapturePolicy, place: _Place, group: _Group, arrival_us: int) -> bytes:
     request = write_json(group.rows)
     response = b""
     if group.predicted:
@@ -119,7 +134,7 @@ def _frame(policy: CapturePolicy, place: Place, group: _Group, arrival_us: int) 
         CaptureFrame(
             kind=FrameKind.LOGGED,
             model=policy.model,
-            version=version,
+            version=place.version,
             arrival_us=arrival_us,
             status=200,
             rows=len(group.rows),
@@ -127,7 +142,7 @@ def _frame(policy: CapturePolicy, place: Place, group: _Group, arrival_us: int) 
             request=request,
             request_bytes=len(request),
             response=response,
-            request_id=request_id,
+            request_id=place.request_id,
             event_us=group.event_us,
         )
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from trueup.datasets.iso_time import parse_time_us
 from trueup.errors import BadInputError
@@ -26,7 +26,8 @@ class RowError(BadInputError):
     """One row cannot be taken; the others can."""
 
 
-class SentRow(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SentRow:
     """One row as it was sent; ``index`` counts from 0 in the body (lines, in NDJSON)."""
 
     index: int

@@ -170,10 +170,24 @@ def _canonical(value: Any, dtype: str | None) -> bytes | None:
     if isinstance(value, str):
         if dtype == "timestamp" and (moment := parse_time_us(value)) is not None:
             return str(moment).encode()
+        if dtype in INTEGER_DTYPES or dtype in FLOAT_DTYPES:
+            return _canonical_number_text(value, dtype)
         return value.encode("utf-8", "surrogatepass")
     if isinstance(value, bool) or (dtype == "bool" and value in (0, 1)):
         return b"true" if value else b"false"
     return _canonical_number(value, dtype)
+
+
+def _canonical_number_text(text: str, dtype: str | None) -> bytes | None:
+    """Keys of labels come as texts, too: ``"5"`` of a number is 5."""
+    try:
+        return (
+            str(int(text)).encode()
+            if dtype in INTEGER_DTYPES
+            else _canonical_number(float(text), dtype)
+        )
+    except ValueError:
+        return text.encode("utf-8", "surrogatepass")
 
 
 def _canonical_number(value: int | float, dtype: str | None) -> bytes | None:
@@ -203,12 +217,19 @@ def as_stored(value: int | float, dtype: str | None) -> float:
     return number
 
 
+def is_b64(value: Any) -> bool:
+    """Whether ``value`` has the form ``{"b64": "…"}``, in which JSON carries bytes."""
+    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
+
+
 def from_b64(value: Mapping[str, Any]) -> bytes | None:
-    """The bytes of ``{"b64": "…"}``; ``None`` for any other object."""
-    if len(value) != 1 or not isinstance(text := value.get("b64"), str):
+    """The bytes of ``{"b64": "…"}``, padded or not; ``None`` where it holds no base64, and for any
+    other object."""
+    if not is_b64(value):
         return None
+    text = "".join(value["b64"].split()).rstrip("=")
     try:
-        return base64.b64decode(text)
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
         return None
 
@@ -216,8 +237,7 @@ def from_b64(value: Mapping[str, Any]) -> bytes | None:
 def _truncate(policy: ColumnPolicy, dtype: str | None) -> Change:
     """Of a value that is of another type than the variable, nothing is kept."""
     length, multiple = policy.length, policy.multiple
-    text = dtype is None or dtype in _TEXTS
-    number = dtype not in _TEXTS
+    text, number = truncated_kinds(policy, dtype)
 
     def apply(value: Any) -> Any:
         if isinstance(value, str):
@@ -232,6 +252,15 @@ def _truncate(policy: ColumnPolicy, dtype: str | None) -> Change:
         return None
 
     return apply
+
+
+def truncated_kinds(policy: ColumnPolicy, dtype: str | None) -> tuple[bool, bool]:
+    """Whether ``truncate`` is for texts here, and whether for numbers: by the variable's dtype, or
+    by which of ``length`` and ``multiple`` was given where that is not known."""
+    if dtype is not None:
+        return dtype in _TEXTS, dtype not in _TEXTS
+    given = policy.model_fields_set & {"length", "multiple"}
+    return given != {"multiple"}, given != {"length"}
 
 
 def cut_bytes(value: bytes, length: int) -> bytes:

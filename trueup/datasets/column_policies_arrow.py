@@ -9,12 +9,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trueup.config.serving import ColumnPolicy
-from trueup.datasets.column_policies import Change, ColumnPolicies, cut_bytes
+from trueup.datasets.column_policies import (
+    Change,
+    ColumnPolicies,
+    cut_bytes,
+    truncated_kinds,
+)
 from trueup.datasets.columns import is_list
 from trueup.records.input_spec import FLOAT_DTYPES
 
 Columns = TypeVar("Columns", pa.RecordBatch, pa.Table)
-_TEXTS = (None, "string", "bytes")
 
 
 def apply_to_batch(policies: ColumnPolicies, batch: Columns) -> Columns:
@@ -77,13 +81,13 @@ def _hashed(array: Any, change: Change) -> Any:
 def _truncated(array: Any, policy: ColumnPolicy, dtype: str | None) -> Any:
     """As the rule for values: of a value of another type than the variable's, nothing is kept."""
     kind = array.type
-    if dtype in _TEXTS and (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+    text, number = truncated_kinds(policy, dtype)
+    if text and (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         return pc.utf8_slice_codeunits(array, 0, policy.length)
-    if dtype in _TEXTS and (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+    if text and (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
         cut = [v if v is None else cut_bytes(v, policy.length) for v in array.to_pylist()]
         return pa.array(cut, kind)
-    number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-    if number and dtype not in ("string", "bytes"):
+    if number and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         return _floored(array, policy.multiple, dtype)
     return pa.nulls(len(array), kind)
 
