@@ -29,8 +29,8 @@ class Intake:
         self._parse = parse
         self._policy_of = policy_of
 
-    def __call__(self, request: Request) -> tuple[Reply, list[bytes]]:
-        """The answer, and the frames that are to be written before it is given."""
+    def __call__(self, request: Request) -> tuple[Reply, list[bytes], int]:
+        """The answer, the frames that are to be written before it is given, and their rows."""
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         try:
             taken = self._parse(
@@ -40,12 +40,13 @@ class Intake:
                 policy_of=self._policy_of,
             )
         except UnknownModelError as error:
-            return error_reply(404, str(error)), []
+            return error_reply(404, str(error)), [], 0
         except TrueupError as error:
-            return error_reply(400, str(error)), []
+            return error_reply(400, str(error)), [], 0
         status = 200 if taken.accepted or not taken.refused else 400
         payloads = [payload for batch in taken.batches for payload in batch.payloads]
-        return Reply(status, orjson.dumps(taken.reply())), payloads
+        rows = sum(batch.rows for batch in taken.batches)
+        return Reply(status, orjson.dumps(taken.reply())), payloads, rows
 
 
 def intakes(policy_of: PolicyOf) -> dict[What, Intake]:

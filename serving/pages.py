@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from trueup.serving.attempt import Outcome
@@ -22,12 +25,14 @@ from trueup.serving.scribe import Scribe, Written
 if TYPE_CHECKING:
     from trueup.serving.http_message import Request
 
+_log = logging.getLogger(__name__)
+
 Page = Callable[["Request", Route], None]
 
 TEXT = "text/plain; charset=utf-8"
 
-#: Parses a body sent to us: the answer, and the frames that must be written before it.
-Intake = Callable[["Request"], tuple[Reply, list[bytes]]]
+#: Parses a body sent to us: the answer, the frames that must be written before it, their rows.
+Intake = Callable[["Request"], tuple[Reply, list[bytes], int]]
 
 
 class Pages:
@@ -45,6 +50,7 @@ class Pages:
         values: Callable[[], Mapping[str, Any]],
         not_ready: Callable[[], str],
         intakes: Mapping[What, Intake],
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._fleet = fleet
         self._scribe = scribe
@@ -52,6 +58,8 @@ class Pages:
         self._values = values
         self._not_ready = not_ready
         self._intakes = intakes
+        self._loop = loop
+        self._reading = ThreadPoolExecutor(1, "intake")
 
     def table(self) -> dict[What, Page]:
         found: dict[What, Page] = {
@@ -99,10 +107,32 @@ class Pages:
         request.reply(200, body, content_type=CONTENT_TYPE)
 
     def _take_in(self, request: Request, where: Route) -> None:
-        reply, payloads = self._intakes[where.what](request)
+        """Parsed in a thread: a large body takes a second, and other requests must not wait."""
+        work = self._reading.submit(self._intakes[where.what], request)
+        work.add_done_callback(
+            lambda done: self._loop.call_soon_threadsafe(self._taken, request, done)
+        )
+
+    def _taken(self, request: Request, done: Future[tuple[Reply, list[bytes], int]]) -> None:
+        if request.gone:
+            request.reply(499, b"")
+            return
+        if done.exception() is not None:
+            _log.error("reading %s failed", request.path, exc_info=done.exception())
+            _send(request, error_reply(500, "the body could not be read; the server's log has why"))
+            return
+        reply, payloads, rows = done.result()
         if not payloads:
             _send(request, reply)
-        elif not self._scribe.submit(Written(Outcome(request, reply.status, reply.body), payloads)):
+            return
+        dropped = error_reply(503, "the capture is full, and nothing of this was written down")
+        written = Written(
+            Outcome(request, reply.status, reply.body),
+            payloads,
+            rows,
+            Outcome(request, 503, dropped.body),
+        )
+        if not self._scribe.submit(written):
             _send(request, error_reply(503, "too many requests wait to be written down"))
 
 

@@ -16,7 +16,7 @@ from trueup.serving.fleet import NotServed
 from trueup.serving.http_message import Reply, error_reply
 from trueup.serving.json_read import InvalidRequest, parse_json, read_predict
 from trueup.serving.rest_bodies import unimplemented
-from trueup.serving.routes import NOT_YET, NoRoute, Route, What, route
+from trueup.serving.routes import NOT_YET, Route, What
 from trueup.serving.scribe import Scribe, Written
 
 if TYPE_CHECKING:
@@ -56,10 +56,8 @@ class Server:
     def handle(self, request: Request) -> None:
         """Answer a complete request, now or later."""
         self.requests += 1
-        where = route(request.method, request.raw_path)
-        if isinstance(where, NoRoute):
-            self.answer(request, error_reply(where.status, where.message, where.headers))
-        elif where.what is What.PREDICT:
+        where: Route = request.context  # the gate has put it there (trueup.serving.access)
+        if where.what is What.PREDICT:
             self._predict(request, where)
         elif where.what in NOT_YET:
             self.answer(request, unimplemented(where.what.value))

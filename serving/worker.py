@@ -39,7 +39,7 @@ from trueup.serving.http_connection import HttpConnection
 from trueup.serving.http_state import Limits, ServerState
 from trueup.serving.intake import intakes
 from trueup.serving.lane import Lane
-from trueup.serving.listen import tls_context, tokens_required
+from trueup.serving.listen import accept_on, allow_open_files, tls_context, tokens_required
 from trueup.serving.loader import Loader
 from trueup.serving.metrics import MetricsFolder, ModelCounts
 from trueup.serving.pages import Pages
@@ -109,6 +109,7 @@ class Worker:
             values=self.values,
             not_ready=self.not_ready,
             intakes=intakes(self._policies.of),
+            loop=self._loop,
         )
         self._server = Server(
             fleet=self._fleet,
@@ -134,11 +135,14 @@ class Worker:
                 _log.info("recovered segment %s: %d frames", segment.segment_id, segment.frames)
         self._housekeeping.start()
         self._loader.start()
-        accept = gate(self._access)
-        server = await self._loop.create_server(
-            lambda: HttpConnection(self._server.handle, self._state.limits, self._state, accept),
-            sock=self._listening,
-            ssl=tls_context(self._settings.serving),
+        limits, accept = self._state.limits, gate(self._access)
+        if not allow_open_files(limits):
+            _log.warning("the limit of open files is below serving.max_connections")
+        server = await accept_on(
+            self._listening,
+            lambda: HttpConnection(self._server.handle, limits, self._state, accept),
+            tls=tls_context(self._settings.serving),
+            limits=limits,
         )
         ticking = self._loop.create_task(self._tick())
         await stop.wait()

@@ -15,7 +15,7 @@ def main(folder: Path) -> None:
     import tensorflow as tf
 
     class Scaled(tf.Module):
-        """``score`` = 1000 × version + x, and ``name`` given back; x < 0 fails in the model."""
+        """``score`` = 1000 × version + x, and ``name`` given back; x = -1e7 fails in the model."""
 
         def __init__(self, version: int) -> None:
             super().__init__()
@@ -29,7 +29,7 @@ def main(folder: Path) -> None:
         )
         def serve(self, x, name):  # type: ignore[no-untyped-def]
             with tf.control_dependencies(
-                [tf.debugging.assert_greater(x, -1e6, message="x is too low")]
+                [tf.debugging.assert_none_equal(x, -1e7, message="x is poison")]
             ):
                 return {"score": 1000.0 * self.version + x, "name": tf.identity(name)}
 

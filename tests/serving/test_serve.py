@@ -147,7 +147,10 @@ def test_rows_and_labels_may_be_sent(shared: Server) -> None:
         json={"model": "m", "labels": [{"id": "elsewhere-1/0", "label": 1}]},
     )
     assert labels.json()["accepted"] == 1
-    unknown = httpx.post(shared.url + "/trueup/v1/labels", json={"model": "no", "labels": []})
+    unknown = httpx.post(
+        shared.url + "/trueup/v1/labels",
+        json={"model": "no", "labels": [{"id": "a/0", "label": 1}]},
+    )
     assert unknown.status_code == 404
 
 
@@ -231,16 +234,16 @@ def test_without_the_store_it_goes_on_and_even_starts(site: Site) -> None:
         shutil.move(path, away / path.name)
     store.mkdir()  # so that nobody makes a new one
     try:
-        assert server.version() == 1
-        gone = 'trueup_store_reachable{worker="0"} 0.0'
-        until("the metric", lambda: gone in server.get("/metrics").text)
         os.kill(server.workers()[0], signal.SIGKILL)
         until("readiness without a store", server.ready)
         assert server.version() == 1
+        assert 'trueup_store_reachable{worker="0"} 0.0' in server.get("/metrics").text
     finally:
         store.rmdir()
         for path in away.iterdir():
             shutil.move(path, store.parent / path.name)
+    back = 'trueup_store_reachable{worker="0"} 1.0'
+    until("the store is seen again", lambda: back in server.get("/metrics").text)
     assert server.stop() == 0
 
 
