@@ -154,9 +154,7 @@ def _parts(name: str, signature: str, model: _Model, block: FrameBlock) -> Itera
         yield _one_by_one(name, model, block.take(rest))
 
 
-def _answered(
-    name: str, kind: tuple[str, str], model: _Model, block: FrameBlock
-) -> Iterator[Part]:
+def _answered(name: str, kind: tuple[str, str], model: _Model, block: FrameBlock) -> Iterator[Part]:
     quick = _quick(name, kind, model, block)
     if quick is not None:
         yield quick
@@ -189,9 +187,7 @@ def _outputs(
 ) -> dict[str, pa.Array] | None:
     if not any(block.responses):
         return {}
-    return _columns(
-        model, ("response", *kind), block.responses, counts, UNNAMED_OUTPUT, {}
-    )
+    return _columns(model, ("response", *kind), block.responses, counts, UNNAMED_OUTPUT, {})
 
 
 def _columns(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -29,27 +29,36 @@ _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 @dataclass(frozen=True)
 class NewFile:
-    """A Parquet file that is to be in the manifest.
+    """A file that is written, durable, and not yet in the manifest.
 
-    :param data: its content. :param details: what the manifest's row says besides.
+    :param name: of its blob. :param values: of its row in the manifest, but ``segment_id`` and
+        ``created_at``.
     """
 
-    model: str
-    kind: ManifestKind
-    data: bytes
-    rows: int
-    first_event_at: datetime
-    last_event_at: datetime
-    details: dict[str, Any] = field(default_factory=dict)
+    name: str
+    values: dict[str, Any]
 
 
-def file_of_rows(table: pa.Table, model: str) -> NewFile:
-    """``table`` (columns of docs/capture.md, in order of event time) as a file."""
+def write_rows(blobs: BlobRoot, table: pa.Table, model: str, unique: str) -> NewFile:
+    """Write ``table`` (columns of docs/capture.md, in order of event time).
+
+    :param unique: what no other file of the capture is called.
+    """
     event = table.column("event_time").cast(pa.int64()).to_numpy()
-    return NewFile(
-        model, ManifestKind.ROWS, written(table), table.num_rows,
-        moment_of(int(event[0])), moment_of(int(event[-1])),
-    )  # fmt: skip
+    first, last = moment_of(int(event[0])), moment_of(int(event[-1]))
+    data = written(table)
+    name = _name(model, ManifestKind.ROWS, first, unique)
+    values = {
+        "model": model,
+        "kind": ManifestKind.ROWS.value,
+        "uri": blobs.put_atomic(name, data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "rows": table.num_rows,
+        "bytes": len(data),
+        "first_event_at": first,
+        "last_event_at": last,
+    }
+    return NewFile(name, values)
 
 
 def written(table: pa.Table) -> bytes:
@@ -68,12 +77,11 @@ def written(table: pa.Table) -> bytes:
     return data
 
 
-def blob_name_for(file: NewFile, unique: str) -> str:
-    """Where ``file`` goes. Models that a client made up may have any name."""
-    plain = _PLAIN.fullmatch(file.model)
-    folder = file.model if plain else "_" + hashlib.sha256(file.model.encode()).hexdigest()[:16]
-    day = file.first_event_at.strftime("%Y-%m-%d")
-    return f"{PREFIX}/{folder}/{file.kind.value}/{day}/{unique}.parquet"
+def _name(model: str, kind: ManifestKind, first: datetime, unique: str) -> str:
+    """Models that a client made up may have any name."""
+    plain = _PLAIN.fullmatch(model)
+    folder = model if plain else "_" + hashlib.sha256(model.encode()).hexdigest()[:16]
+    return f"{PREFIX}/{folder}/{kind.value}/{first.strftime('%Y-%m-%d')}/{unique}.parquet"
 
 
 def blob_name(blobs: BlobRoot, uri: str) -> str:

@@ -128,9 +128,7 @@ def quick_rows(
     return columns or None
 
 
-def _elements(
-    lists: pa.Array, counts: np.ndarray, names: list[str]
-) -> dict[str, pa.Array] | None:
+def _elements(lists: pa.Array, counts: np.ndarray, names: list[str]) -> dict[str, pa.Array] | None:
     """The elements of ``lists``, which must be as many as ``counts`` says; of structures each
     field."""
     if lists.null_count or not np.array_equal(pc.list_value_length(lists).to_numpy(), counts):

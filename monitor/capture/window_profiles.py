@@ -231,7 +231,12 @@ def window_profile(
 
 
 def windows_between(
-    connection: Connection, model: str, edges: Edges, length: timedelta, start: datetime, end: datetime
+    connection: Connection,
+    model: str,
+    edges: Edges,
+    length: timedelta,
+    start: datetime,
+    end: datetime,
 ) -> list[WindowKey]:
     """The windows in ``[start, end)`` that have a profile, in order."""
     table = profiles.c
