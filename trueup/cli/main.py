@@ -59,6 +59,10 @@ COMMANDS: dict[str, Entry] = {
     ),
     "profile": Entry("trueup.cli.profile:profile", "Say what is in a data set; keep its profile."),
     "tfdv": Entry("trueup.cli.tfdv:tfdv", "Infer schemas and find anomalies by TFDV itself."),
+    "compact": Entry(
+        "trueup.cli.compact:compact", "Turn captured requests into rows and window profiles."
+    ),
+    "capture": Entry("trueup.cli.capture:capture", "Read captured rows back."),
     "doctor": Entry(
         "trueup.cli.doctor:doctor", "Check installation, store, disk and clock; say what to mend."
     ),
