@@ -11,14 +11,12 @@ A command says what went wrong by raising a :class:`~trueup.errors.TrueupError`,
 exit code by ``raise typer.Exit(3)``. :func:`main` turns what comes out of it into one sentence on
 standard error and an exit code:
 
-====================================  ==========
-the command line is wrong             2
+====================================  ===the command line is wrong             2
 ``TrueupError``                       its ``exit_code``: 2 for bad input, 1 for a failure
 Ctrl-C                                130
 the reader of standard output left    141, in silence (a shell's code for SIGPIPE)
 any other exception                   1, with its type; ``TRUEUP_DEBUG=1`` shows the traceback
-====================================  ==========
-"""
+====================================  ==="""
 
 from __future__ import annotations
 
@@ -67,6 +65,10 @@ COMMANDS: dict[str, Entry] = {
     "promote": Entry("trueup.cli.registry:promote", "Make a version live."),
     "rollback": Entry("trueup.cli.registry:rollback", "Go back to the version that was live."),
     "serve": Entry("trueup.cli.serve:serve", "Answer predictions, and capture every request."),
+    "compact": Entry(
+        "trueup.cli.compact:compact", "Turn captured requests into rows and window profiles."
+    ),
+    "capture": Entry("trueup.cli.capture:capture", "Read captured rows back."),
     "doctor": Entry(
         "trueup.cli.doctor:doctor", "Check installation, store, disk and clock; say what to mend."
     ),
