@@ -117,7 +117,7 @@ class Holdings:
                 continue
             try:
                 served.loaded.close()
-            except Exception:
+            except Exception:  # noqa: BLE001  it has been said; the next one may go well
                 _log.exception("%s could not be closed; its memory is lost", what)
             self.unloads += 1
             ended = self._ended.setdefault(served.model, {})

@@ -160,7 +160,7 @@ class Loader:
         while not self._stopping:
             try:
                 self.poll()
-            except Exception:
+            except Exception:  # noqa: BLE001  it has been said; the next one may go well
                 _log.exception("a pass of the loader failed unexpectedly; what is served stays")
             self._wake.wait(self._poll_interval_s)
 
