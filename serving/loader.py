@@ -1,286 +1,245 @@
-"""Follows the registry: loads what shall be live, switches, drains and closes what was.
+"""The thread that makes a server hold what the registry says is live.
 
-All of it happens in one thread, one version after the other; the event loop only ever sees a view
-that is replaced in one assignment. A version that is corrupt, or does not load or warm, is refused:
-what was live stays live, one sentence says why, and it is tried again later, or when the registry
-says something else. While the store is away, what is loaded goes on.
+Each pass takes a snapshot of the registry, loads and warms the versions that are new, one at a
+time, switches to each in one assignment, and only then drains and closes those that nobody wants
+any more. The event loop's thread never does any of it.
+
+What fails changes nothing that is served: while the store is away the last snapshot holds; a
+version that is corrupt or does not load or warm is refused, its aliases go on leading to the
+version before, and it is tried again when the registry says otherwise, or after a while.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 from trueup.errors import TrueupError
-from trueup.records.registry import ModelRecord, RegistrySnapshot, VersionRecord
-from trueup.serving.fleet import (
-    Fleet,
-    FleetView,
-    Lifecycle,
-    Loaded,
-    ModelView,
-    ServedVersion,
-    VersionStatus,
-)
+from trueup.records.registry import STABLE, ModelRecord, RegistrySnapshot, VersionRecord
+from trueup.serving.fleet import Fleet
+from trueup.serving.holdings import Holdings, Key
+from trueup.serving.loading import at_low_priority, gentle_to_other_threads
+from trueup.serving.refusals import Refusals
+from trueup.serving.registry_watch import RegistryWatch
 from trueup.serving.snapshot import SnapshotFile
 
 _log = logging.getLogger(__name__)
 
-_FIRST_RETRY_S = 5.0
-_LONGEST_RETRY_S = 300.0
 
-Key = tuple[str, int, str]
-"""Model, version, hash of the artifact's manifest."""
+@dataclass(frozen=True)
+class LoaderParts:
+    """What the loader does its work with; all of it is called in the loader's thread.
 
+    :param store: the store's URL without passwords (:func:`trueup.store.engine.shown`).
+    :param take_snapshot: of the registry; raises :class:`~trueup.errors.TrueupError` while the
+        store is away.
+    :param fetch: a version's checked folder, for as long as the block runs.
+    :param load: a model from it. :param warm: calls the model until its first request is as fast
+        as any. :param make_lane: starts what runs its requests.
+    :param settle: returns when the event loop has finished what it was at
+        (:func:`trueup.serving.loading.loop_settler`).
+    :param prune: removes cached artifacts but those whose manifest's hash is given.
+    """
 
-class Port(Protocol):
-    """What the loader needs of its worker."""
-
-    def take(self) -> RegistrySnapshot:
-        """What the store says now. :raises TrueupError: it does not answer."""
-
-    def fetch(self, record: VersionRecord) -> AbstractContextManager[Path]:
-        """The version's checked files, for as long as they are loaded from."""
-
-    def load(self, folder: Path) -> Loaded:
-        """Load and warm. :raises TrueupError: it cannot be served."""
-
-    def lane(self, loaded: Any, record: VersionRecord, model: ModelRecord) -> Any:
-        """What answers the version's requests."""
-
-    def settle(self) -> None:
-        """Return when no request is any more between being resolved and being submitted."""
-
-    def forget(self, keep: set[str]) -> None:
-        """Remove checked files of artifacts whose manifest's hash is not in ``keep``."""
+    store: str
+    take_snapshot: Callable[[], RegistrySnapshot]
+    fetch: Callable[[VersionRecord], AbstractContextManager[Path]]
+    load: Callable[[Path], Any]
+    warm: Callable[[Any, Path], object]
+    make_lane: Callable[[ModelRecord, VersionRecord, Any], Any]
+    settle: Callable[[], object]
+    prune: Callable[[Collection[str]], object]
 
 
-@dataclass
-class _Failure:
-    message: str
-    retry_s: float
-    due_s: float
+@dataclass(frozen=True, slots=True)
+class LoaderStatus:
+    """What the loader knows of itself.
+
+    :param store_reachable: whether the last look at the registry succeeded.
+    :param snapshot_age_s: of what is held; ``None`` before the first.
+    :param loading: model and version that are being loaded now.
+    :param refused: sentences about versions that the registry wants and that are not loaded.
+    :param loads, failures, unloads: counted since the start.
+    """
+
+    store_reachable: bool
+    snapshot_age_s: float | None
+    loading: Key | None
+    refused: tuple[str, ...]
+    loads: int
+    failures: int
+    unloads: int
 
 
 class Loader:
-    """
-    :param store: which store snapshots are of, without passwords.
-    :param wait_s: between two looks at the registry.
-    :param drain_s: how long the requests of a version that is replaced may take to end.
+    """Keeps ``fleet`` as the registry says.
+
+    :param snapshot_file: where the last snapshot is kept; ``None`` keeps none.
+    :param drain_timeout_s: from which a version that still has requests is spoken of in the log.
+    :param clock: monotonic seconds.
     """
 
     def __init__(
         self,
         fleet: Fleet,
-        port: Port,
-        kept: SnapshotFile,
+        parts: LoaderParts,
         *,
-        store: str,
-        wait_s: float,
-        drain_s: float,
-        now: Callable[[], datetime],
+        poll_interval_s: float,
+        drain_timeout_s: float,
+        snapshot_file: SnapshotFile | None = None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._fleet = fleet
-        self._port = port
-        self._kept = kept
-        self._store = store
-        self._wait_s = wait_s
-        self._drain_s = drain_s
-        self._now = now
-        self._snapshot: RegistrySnapshot | None = None
-        self._serving: dict[Key, ServedVersion] = {}
-        self._aliases: dict[str, dict[str, Key]] = {}
-        self._states: dict[Key, VersionStatus] = {}
-        self._failures: dict[Key, _Failure] = {}
-        self._settled = False
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="loader", daemon=True)
+        self._parts = parts
+        self._poll_interval_s = poll_interval_s
+        self._clock = clock
+        self._registry = RegistryWatch(parts.take_snapshot, parts.store, snapshot_file, clock)
+        self._refusals = Refusals()
+        self._holdings = Holdings(
+            fleet, self._refusals, parts.settle, drain_timeout_s=drain_timeout_s, clock=clock
+        )
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._passed = False
+        self._loads = self._failures = 0
 
     def start(self) -> None:
+        """Begin to look at the registry, in a thread."""
+        self._thread = threading.Thread(target=self._work, name="loader", daemon=True)
         self._thread.start()
 
-    def stop(self, timeout_s: float) -> None:
-        """Load no more; what is loaded stays."""
-        self._stop.set()
-        self._thread.join(timeout_s)
+    def readiness(self) -> str:
+        """Empty when the server can take requests; else why it cannot yet.
 
-    def not_ready(self) -> str:
-        """Why predictions cannot be answered yet; empty when they can."""
-        if self._snapshot is None:
-            return "the registry has not been read yet"
-        if not self._settled:
+        It can when all that was live at its start is loaded and warmed, or refused, and something
+        is served at all.
+        """
+        snapshot = self._registry.snapshot
+        if snapshot is None:
+            away = "the store is away and no earlier registry is kept"
+            return "the registry has not been read yet" if self._registry.reachable else away
+        if not any(model.aliases for model in snapshot.models):
+            return "no model has a version that an alias names"
+        if not self._passed:
             return "models are being loaded"
-        if not self._serving:
-            failed = next((f.message for f in self._failures.values()), "")
-            return failed or "no model is live: trueup import and trueup promote make one so"
-        return ""
+        return "" if self._fleet.view.models else "no version could be loaded"
 
-    def snapshot_age_s(self) -> float:
-        """How old what is known of the registry is; -1 where nothing is."""
-        taken = self._snapshot
-        return -1.0 if taken is None else (self._now() - taken.taken_at).total_seconds()
+    def status(self) -> LoaderStatus:
+        return LoaderStatus(
+            store_reachable=self._registry.reachable,
+            snapshot_age_s=self._registry.age_s,
+            loading=self._holdings.loading,
+            refused=self._refusals.sentences(),
+            loads=self._loads,
+            failures=self._failures,
+            unloads=self._holdings.unloads,
+        )
+
+    def close(self, timeout_s: float) -> bool:
+        """Stop looking, drain every lane and close every model; whether all ended in time.
+
+        A load cannot be interrupted: while one is on, lanes are left to the end of the process.
+        """
+        limit_s = self._clock() + timeout_s
+        self._stopping = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+            if self._thread.is_alive():
+                return False
+        return self._holdings.close(max(0.0, limit_s - self._clock()))
 
     def _work(self) -> None:
-        while True:
+        while not self._stopping:
             try:
-                self.round()
-            except Exception:  # noqa: BLE001  a loader that ended would serve yesterday's for ever
-                _log.exception("following the registry failed")
-            if self._stop.wait(self._wait_s):
-                return
+                self.poll()
+            except Exception:  # noqa: BLE001  it has been said; the next one may go well
+                _log.exception("a pass of the loader failed unexpectedly; what is served stays")
+            self._wake.wait(self._poll_interval_s)
 
-    def round(self) -> None:
-        """Look once, and do what is to be done."""
-        self._look()
-        snapshot = self._snapshot
+    def poll(self) -> None:
+        """One pass; :meth:`start` has it done again and again."""
+        self._holdings.end_drained()
+        snapshot = self._registry.look()
         if snapshot is None:
             return
-        wanted = {
-            (record.model, record.version, record.manifest_sha256): (model, record)
-            for model in snapshot.models
-            for record in model.versions
-        }
-        for key in [key for key in self._failures if key not in wanted]:
-            del self._failures[key]
-        for key, (model, record) in wanted.items():
-            if self._stop.is_set():
+        wanted = [(model, version) for model in snapshot.models for version in _in_order(model)]
+        self._refusals.keep_only({(version.model, version.version) for _, version in wanted})
+        self._holdings.switch(snapshot)
+        for model, version in wanted:
+            if self._stopping:
                 return
-            if key not in self._serving and self._is_due(key):
-                self._load(key, model, record)
-                self._show(snapshot)
-        self._show(snapshot)
-        self._settled = True
-        self._close_unseen(snapshot)
+            if self._holdings.has(version):
+                continue
+            if self._refusals.may_try(version, _revisions(model, version), self._clock()):
+                self._bring_up(model, version, snapshot)
+                self._holdings.switch(snapshot)
+        self._passed = True
 
-    def _look(self) -> None:
+    def _bring_up(
+        self, model: ModelRecord, version: VersionRecord, snapshot: RegistrySnapshot
+    ) -> None:
+        """Load, check and warm a version, and make its lane; or refuse it."""
+        key = self._holdings.loading = (version.model, version.version)
+        self._holdings.show()
         try:
-            found = self._port.take()
-        except TrueupError as error:
-            if self._snapshot is None:
-                self._snapshot = self._kept.load(self._store)
-                if self._snapshot is not None:
-                    _log.warning("the store is away; serving what it said last: %s", error)
-            return
-        if self._snapshot is None or not found.same_content(self._snapshot):
-            for key in self._changed(found):
-                self._failures.pop(key, None)
-            try:
-                self._kept.save(found)
-            except TrueupError as error:
-                _log.warning("the registry's snapshot cannot be kept: %s", error)
-        self._snapshot = found
-
-    def _changed(self, found: RegistrySnapshot) -> list[Key]:
-        """Failed versions of models of which the registry says something else now."""
-        before = {} if self._snapshot is None else self._snapshot.by_name
-        return [key for key in self._failures if before.get(key[0]) != found.by_name.get(key[0])]
-
-    def _is_due(self, key: Key) -> bool:
-        failure = self._failures.get(key)
-        return failure is None or failure.due_s <= monotonic()
-
-    def _load(self, key: Key, model: ModelRecord, record: VersionRecord) -> None:
-        name = f"{record.model} version {record.version}"
-        self._state(key, Lifecycle.LOADING)
-        loaded = None
-        try:
-            with self._port.fetch(record) as folder:
-                loaded = self._port.load(folder)
-            lane = self._port.lane(loaded, record, model)
-        except TrueupError as error:
-            if loaded is not None:
-                loaded.close()
-            before = self._failures.get(key)
-            pause = min(2 * before.retry_s, _LONGEST_RETRY_S) if before else _FIRST_RETRY_S
-            self._failures[key] = _Failure(str(error), pause, monotonic() + pause)
-            self._state(key, Lifecycle.END, "UNKNOWN", str(error))
-            if before is None or before.message != str(error):
-                _log.error("%s is refused, and what is live stays: %s", name, error)
-            return
-        self._failures.pop(key, None)
-        self._serving[key] = ServedVersion(
-            record.model, record.version, loaded, lane, record.input_spec, frozenset(), record
-        )
-        self._state(key, Lifecycle.AVAILABLE)
-        _log.info("%s is loaded", name)
-
-    def _show(self, snapshot: RegistrySnapshot) -> None:
-        """Make the view of what is loaded; an alias whose version is not stays where it was."""
-        models: dict[str, ModelView] = {}
-        aliases: dict[str, dict[str, Key]] = {}
-        for model in snapshot.models:
-            keys = {r.version: (r.model, r.version, r.manifest_sha256) for r in model.versions}
-            before = self._aliases.get(model.name, {})
-            here: dict[str, Key] = {}
-            for alias in model.aliases:
-                for key in (keys.get(alias.version), before.get(alias.alias)):
-                    if key is not None and key in self._serving:
-                        here[alias.alias] = key
-                        break
-            aliases[model.name] = here
-            view = ModelView.of(
-                _with_aliases(self._serving[key], frozenset(a for a in here if here[a] == key))
-                for key in sorted(set(here.values()) | (set(keys.values()) & set(self._serving)))
+            self._make_room(snapshot)
+            loaded, lane = self._ready(model, version)
+        except Exception as error:  # noqa: BLE001  a model may fail in any way; none may end us
+            self._failures += 1
+            sentence = self._refusals.refuse(
+                version, _revisions(model, version), error, self._clock()
             )
-            if view is not None:
-                models[model.name] = view
-        self._aliases = aliases
-        self._fleet.show(FleetView(models, self._statuses()))
-
-    def _close_unseen(self, snapshot: RegistrySnapshot) -> None:
-        """Drain and close the versions that no request can be resolved to any more."""
-        seen = {
-            (served.model, served.version, served.record.manifest_sha256)
-            for served in self._fleet.served()
-        }
-        gone = [key for key in self._serving if key not in seen]
-        if not gone:
+            if sentence is not None:
+                _log.error("%s", sentence)
             return
-        self._port.settle()
-        for key in gone:
-            self._state(key, Lifecycle.UNLOADING)
-            served = self._serving.pop(key)
-            self._fleet.show(FleetView(self._fleet.view.models, self._statuses()))
-            if served.lane.close(self._drain_s):
-                served.loaded.close()
-            else:  # a call that hangs: closing its session under it would crash the process
-                _log.error("%s version %d did not drain in time", served.model, served.version)
-            self._state(key, Lifecycle.END)
-            _log.info("%s version %d is unloaded", served.model, served.version)
-        self._fleet.show(FleetView(self._fleet.view.models, self._statuses()))
-        known = {r.manifest_sha256 for model in snapshot.models for r in model.versions}
-        self._port.forget(known | {key[2] for key in self._serving})
+        finally:
+            self._holdings.loading = None
+        self._loads += 1
+        self._refusals.forget(key)
+        self._holdings.add(version, loaded, lane)
+        _log.info("%s version %d is loaded", *key)
 
-    def _state(self, key: Key, state: Lifecycle, code: str = "OK", message: str = "") -> None:
-        self._states[key] = VersionStatus(key[1], state, code, message)
-        self._fleet.show(FleetView(self._fleet.view.models, self._statuses()))
+    def _make_room(self, snapshot: RegistrySnapshot) -> None:
+        """Remove cached artifacts that nobody wants any more, before another one is copied."""
+        wanted = {version.manifest_sha256 for m in snapshot.models for version in m.versions}
+        try:
+            self._parts.prune(wanted)
+        except TrueupError as error:
+            _log.warning("%s", error)
 
-    def _statuses(self) -> dict[str, tuple[VersionStatus, ...]]:
-        found: dict[str, dict[int, VersionStatus]] = {}
-        for key, status in self._states.items():
-            found.setdefault(key[0], {})[key[1]] = status
-        return {
-            model: tuple(statuses[version] for version in sorted(statuses, reverse=True))
-            for model, statuses in found.items()
-        }
+    def _ready(self, model: ModelRecord, version: VersionRecord) -> tuple[Any, Any]:
+        """The model, warmed, and its lane."""
+        fetching = self._parts.fetch(version)
+        folder = at_low_priority(fetching.__enter__)
+        try:
+            with gentle_to_other_threads():
+                loaded = self._parts.load(folder)
+                try:
+                    self._parts.warm(loaded, folder)
+                    return loaded, self._parts.make_lane(model, version, loaded)
+                except BaseException:
+                    loaded.close()
+                    raise
+        finally:
+            fetching.__exit__(None, None, None)
 
 
-def _with_aliases(served: ServedVersion, aliases: frozenset[str]) -> ServedVersion:
-    if served.aliases == aliases:
-        return served
-    return ServedVersion(
-        served.model,
-        served.version,
-        served.loaded,
-        served.lane,
-        served.input_spec,
-        aliases,
-        served.record,
+def _in_order(model: ModelRecord) -> list[VersionRecord]:
+    """The versions of a model; those that most requests wait for come first."""
+    stable = {each.version for each in model.aliases if each.alias == STABLE}
+    return sorted(model.versions, key=lambda each: (each.version not in stable, each.version))
+
+
+def _revisions(model: ModelRecord, version: VersionRecord) -> tuple[tuple[str, int], ...]:
+    """The aliases that name a version, with their revisions: what a new promotion changes."""
+    return tuple(
+        (each.alias, each.revision) for each in model.aliases if each.version == version.version
     )
