@@ -99,13 +99,17 @@ class LazyGroup(TyperGroup):
 
 @contextmanager
 def _our_endings() -> Iterator[None]:
-    """Typer ends these two in ways of its own, which differ between its releases."""
+    """Typer and Rich end these two in ways of their own, which differ between their releases."""
     try:
         yield
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
     except BrokenPipeError:
         raise typer.Exit(EXIT_BROKEN_PIPE) from None
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # Rich makes it an exit with 1
+            raise typer.Exit(EXIT_BROKEN_PIPE) from None
+        raise
 
 
 def _load(name: str, entry: Entry) -> Any:

@@ -60,11 +60,10 @@ class _Range:
             self.n += values.size
             self.sample.add(values, order)
 
-    def merge(self, other: _Range) -> _Range:
-        return _Range(
-            self.sample.merge(other.sample),
-            min(self.low, other.low), max(self.high, other.high), self.n + other.n,
-        )  # fmt: skip
+    def include(self, other: _Range) -> None:
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+        self.n += other.n
+        self.sample.include(other.sample)
 
     def edges(self) -> NumericEdges | None:
         return numeric_edges(self.sample.values(), self.low, self.high) if self.n else None
@@ -80,13 +79,10 @@ class _Summary:
     vocabulary: VocabularyCounter = field(default_factory=VocabularyCounter)
     elements: int = 0
 
-    def merge(self, other: _Summary) -> _Summary:
-        return _Summary(
-            self.variable,
-            self.numbers.merge(other.numbers),
-            self.lengths.merge(other.lengths),
-            self.vocabulary.merge(other.vocabulary),
-        )
+    def include(self, other: _Summary) -> None:
+        self.numbers.include(other.numbers)
+        self.lengths.include(other.lengths)
+        self.vocabulary.include(other.vocabulary)
 
     def add(self, array: pa.Array, order: np.ndarray, part: int) -> None:
         """Count ``array``, whose rows have the sampling priorities ``order``."""
@@ -157,14 +153,12 @@ class FirstPass:
             if name in index:
                 summary.add(batch.column(index[name]), order, self.part)
 
-    def merge(self, other: FirstPass) -> FirstPass:
-        """Of both parts, which must have different numbers."""
-        return FirstPass(
-            self.spec,
-            self.part,
-            {name: s.merge(other.summaries[name]) for name, s in self.summaries.items()},
-            self.rows + other.rows,
-        )
+    def include(self, other: FirstPass) -> None:
+        """Make this the result of both parts, which must have different numbers. In place, for
+        copies of hundreds of columns' samples would be most of the memory that is needed."""
+        for name, summary in self.summaries.items():
+            summary.include(other.summaries[name])
+        self.rows += other.rows
 
     def edges(self) -> Edges:
         """The frozen edges."""

@@ -49,7 +49,10 @@ def first_pass_dataset(
     """
     parts = dataset.partitions(PARTITIONS)
     found = _mapped(partial(_first_pass, spec), parts, workers, progress)
-    return reduce(FirstPass.merge, found, FirstPass.empty(spec, len(parts))).edges()
+    together = FirstPass.empty(spec, len(parts))
+    for result in found:
+        together.include(result)
+    return together.edges()
 
 
 def profile_dataset(
