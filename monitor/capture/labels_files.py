@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
-import fsspec
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,15 +20,15 @@ import pyarrow.parquet as pq
 
 from trueup.datasets.columns import coerce, leaf_type
 from trueup.datasets.json_values import array_of
-from trueup.errors import StoreError
+from trueup.monitor.capture.event_time import moment_of
 from trueup.monitor.capture.labels_items import WAITING
+from trueup.monitor.capture.parquet_file import GROUP_ROWS, NewFile, file_name, read_file
 from trueup.store.blobs import BlobRoot
 from trueup.store.tables import ManifestKind
 
 LABEL = "label."
 """What the names of label columns begin with."""
 
-GROUP_ROWS = 1 << 16
 _TIME = pa.timestamp("us", "UTC")
 
 RESOLVED = pa.schema(
@@ -59,15 +57,6 @@ class LabelFile:
     first_at: datetime
     last_at: datetime
     details: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class NewFile:
-    """A file that is written, durable, and not yet in the manifest."""
-
-    name: str
-    values: dict[str, Any]
-    """Of its row in the manifest, but ``segment_id`` and ``created_at``."""
 
 
 def write_waiting(blobs: BlobRoot, model: str, table: pa.Table, *, tried: bool) -> NewFile:
@@ -117,53 +106,29 @@ def _write(
     blobs: BlobRoot, model: str, kind: ManifestKind, table: pa.Table, time: str, details: Any
 ) -> NewFile:
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", row_group_size=GROUP_ROWS)
+    pq.write_table(
+        table, sink, row_group_size=GROUP_ROWS, compression="zstd", version="2.6",
+        coerce_timestamps="us",
+    )  # fmt: skip
     data = sink.getvalue().to_pybytes()
-    name = f"capture/{model}/{kind.value}/{uuid.uuid4().hex}.parquet"
-    uri = blobs.put_atomic(name, data)
-    bounds = pc.min_max(table.column(time))
+    bounds = pc.min_max(table.column(time).cast(pa.int64())).as_py()
+    first, last = moment_of(bounds["min"]), moment_of(bounds["max"])
+    name = file_name(model, kind, first, uuid.uuid4().hex)
     values = {
         "model": model,
-        "uri": uri,
+        "kind": kind.value,
+        "uri": blobs.put_atomic(name, data),
         "sha256": hashlib.sha256(data).hexdigest(),
         "rows": table.num_rows,
         "bytes": len(data),
-        "first_event_at": _utc(bounds["min"]),
-        "last_event_at": _utc(bounds["max"]),
-        "kind": kind.value,
+        "first_event_at": first,
+        "last_event_at": last,
         "details": details,
     }
     return NewFile(name, values)
 
 
-def _utc(moment: pa.Scalar) -> datetime:
-    return datetime.fromtimestamp(0, timezone.utc) + _delta(moment)
-
-
-def _delta(moment: pa.Scalar) -> Any:
-    from datetime import timedelta
-
-    return timedelta(microseconds=moment.value)
-
-
-@contextmanager
-def open_parquet(uri: str) -> Iterator[pq.ParquetFile]:
-    """A Parquet file of the capture, to be read in parts.
-
-    :raises StoreError: when it is not there or is damaged.
-    """
-    try:
-        with fsspec.open(uri, "rb") as stream:
-            yield pq.ParquetFile(stream)
-    except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise StoreError(f"file {uri} of the capture cannot be read: {reason}") from error
-
-
-def batches_of(uri: str, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """Its rows in parts of bounded size; a column that it does not have is left out."""
-    with open_parquet(uri) as file:
-        names = set(file.schema_arrow.names)
-        wanted = [column for column in columns if column in names]
-        for batch in file.iter_batches(GROUP_ROWS, columns=wanted, use_threads=False):
-            yield pa.Table.from_batches([batch])
+def read_tables(blobs: BlobRoot, uri: str, columns: Collection[str]) -> Iterator[pa.Table]:
+    """Rows of a file in parts of bounded size; a column that it does not have is left out."""
+    for batch in read_file(blobs, uri, columns=columns):
+        yield pa.Table.from_batches([batch])

@@ -123,10 +123,10 @@ def _reference(item: dict[str, Any]) -> tuple[By, str, str]:
     names = sorted(key)
     if any(isinstance(key[name], dict | list) for name in names):
         raise LabelRefused("a value of its key is no scalar")
-    ref = key_ref([key[name] for name in names])
-    if ref is None:
+    found = key_ref([key[name] for name in names])
+    if found is None:
         raise LabelRefused("a value of its key is missing")
-    return By.KEY, key_names(names), ref
+    return By.KEY, key_names(names), found
 
 
 def key_names(names: Iterable[str]) -> str:

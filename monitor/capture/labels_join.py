@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from sqlalchemy import Engine
 
 from trueup.errors import ConflictError
-from trueup.monitor.capture.labels_files import LabelFile, batches_of
+from trueup.monitor.capture.labels_files import LabelFile, read_tables
 from trueup.monitor.capture.labels_found import FoundPairs, Verdicts
 from trueup.monitor.capture.labels_items import WAITING
 from trueup.monitor.capture.labels_output import ResolvedOutput, WaitingOutput
@@ -123,6 +123,7 @@ class _Run:
             self._look_up_old()
             change = Change(replaced=[*self.fresh, *self._rewrite_tried()])
             change.added = [*self.resolved.flush(), *self.waiting.flush()]
+            self.report.labelled = sum(file.values["rows"] for file in self.resolved.files)
             replaced = {file.id for file in change.replaced}
             kept = sum(file.rows for file in self.seen.waiting if file.id not in replaced)
             self.report.waiting = kept + self.waiting.rows
@@ -162,7 +163,7 @@ class _Run:
     def _fresh_labels(self, share: int, shares: int) -> pa.Table:
         parts = [WAITING.empty_table()]
         for file in self.fresh:
-            for batch in batches_of(file.uri, WAITING.names):
+            for batch in read_tables(self.blobs, file.uri, WAITING.names):
                 if shares > 1:
                     hashes = hash_strings(batch.column("ref").combine_chunks())
                     batch = batch.filter(pa.array(hashes % np.uint64(shares) == share))
@@ -188,7 +189,7 @@ class _Run:
 
     def _rows(self, file: LabelFile, ways: Sequence[Way]) -> Iterator[pa.Table]:
         self.report.files_scanned += 1
-        yield from batches_of(file.uri, row_columns(ways))
+        yield from read_tables(self.blobs, file.uri, row_columns(ways))
         self._done += 1
         if self._progress is not None:
             self._progress(self._done, max(len(self.seen.rows) + len(self.new_rows), self._done))
@@ -200,7 +201,7 @@ class _Run:
             return
         held = HeldSide(refs_of_labels(labels, ways))
         for file in _with_ways([*self.seen.resolved, *self.tried], ways):
-            for before in batches_of(file.uri, WAITING.names):
+            for before in read_tables(self.blobs, file.uri, WAITING.names):
                 _, theirs = held.pairs(refs_of_labels(before, ways))
                 if len(theirs):
                     found.note_labels(before.take(pa.array(np.unique(theirs))))
@@ -249,7 +250,7 @@ class _Run:
         columns = WAITING.names if waits else [*WAITING.names, *_FACTS]
         places: list[int] = []
         start = 0
-        for labels in batches_of(file.uri, columns):
+        for labels in read_tables(self.blobs, file.uri, columns):
             ours, theirs = held.pairs(refs_of_labels(labels, wanted))
             if len(theirs):
                 chosen = labels.take(pa.array(theirs))
@@ -265,7 +266,7 @@ class _Run:
         gone = self.gone.setdefault(file.id, set())
         start = 0
         chosen = np.array(sorted(set(places)), np.int64)
-        for labels in batches_of(file.uri, WAITING.names):
+        for labels in read_tables(self.blobs, file.uri, WAITING.names):
             inside = chosen[(chosen >= start) & (chosen < start + labels.num_rows)] - start
             refused = np.asarray(verdicts.refuses(labels.take(pa.array(inside))), bool)
             fresh = set((start + inside).tolist()) - gone
@@ -275,10 +276,8 @@ class _Run:
             start += labels.num_rows
 
     def _write_pairs(self, found: FoundPairs, verdicts: Verdicts) -> None:
-        before = self.resolved.rows
         for pairs in found.kept(verdicts):
             self.resolved.add(pairs)
-        self.report.labelled += self.resolved.rows - before
         for key, kinds in verdicts.found.items():
             self.kinds.setdefault(key, set()).update(kinds)
 
@@ -302,7 +301,7 @@ class _Run:
                 continue
             replaced.append(file)
             start = 0
-            for labels in batches_of(file.uri, WAITING.names):
+            for labels in read_tables(self.blobs, file.uri, WAITING.names):
                 here = np.array([start + i not in gone for i in range(labels.num_rows)], bool)
                 self._wait(labels.filter(pa.array(here)).cast(WAITING))
                 start += labels.num_rows

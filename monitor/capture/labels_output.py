@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trueup.monitor.capture.labels_files import NewFile, write_resolved, write_waiting
+from trueup.monitor.capture.labels_files import write_resolved, write_waiting
+from trueup.monitor.capture.parquet_file import NewFile
 from trueup.store.blobs import BlobRoot
 
 MOST_ROWS = 1 << 18

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -14,9 +15,12 @@ import pyarrow.parquet as pq
 from sqlalchemy import Connection, Engine, select
 
 from trueup.datasets.columns import coerce, unify
-from trueup.monitor.capture.labels_files import LABEL, open_parquet
+from trueup.errors import StoreError
+from trueup.monitor.capture.labels_files import LABEL
 from trueup.monitor.capture.labels_match import Held
 from trueup.monitor.capture.labels_rules import latest_per_row
+from trueup.monitor.capture.parquet_file import blob_name
+from trueup.store.blobs import BlobRoot
 from trueup.store.engine import reading
 from trueup.store.tables import ManifestKind, manifest
 
@@ -34,17 +38,21 @@ _NAMED = {
 
 
 def labels_of(
-    engine: Engine, model: str, start: datetime | None = None, end: datetime | None = None
+    engine: Engine,
+    blobs: BlobRoot,
+    model: str,
+    start: datetime | None = None,
+    end: datetime | None = None,
 ) -> LabelsOf:
     """The labels of rows with event times in ``[start, end)``; all of them without bounds."""
     with reading(engine) as connection:
-        return labels_in(connection, model, start, end)
+        sources = _sources(connection, model, start, end)
+    return LabelsOf(sources, blobs)
 
 
-def labels_in(
+def _sources(
     connection: Connection, model: str, start: datetime | None, end: datetime | None
-) -> LabelsOf:
-    """As :func:`labels_of`, in the caller's view of the store."""
+) -> list[_Source]:
     chosen = select(manifest.c.uri, manifest.c.first_event_at, manifest.c.last_event_at,
                     manifest.c.details).where(
         manifest.c.model == model, manifest.c.kind == ManifestKind.LABELS.value
@@ -53,7 +61,7 @@ def labels_in(
         chosen = chosen.where(manifest.c.last_event_at >= start)
     if end is not None:
         chosen = chosen.where(manifest.c.first_event_at < end)
-    return LabelsOf([_Source(*row) for row in connection.execute(chosen.order_by(manifest.c.id))])
+    return [_Source(*row) for row in connection.execute(chosen.order_by(manifest.c.id))]
 
 
 class _Source:
@@ -67,10 +75,10 @@ class _Source:
 class LabelsOf:
     """The labels of a stretch of event time, looked up by row id."""
 
-    def __init__(self, sources: Sequence[_Source]) -> None:
-        self._sources = sources
+    def __init__(self, sources: Sequence[_Source], blobs: BlobRoot) -> None:
+        self._sources, self._blobs = sources, blobs
         self._types = _types(sources)
-        self._ranges = lru_cache(maxsize=4096)(_group_ranges)
+        self._ranges = lru_cache(maxsize=4096)(self._group_ranges)
 
     @property
     def schema(self) -> pa.Schema:
@@ -129,7 +137,7 @@ class LabelsOf:
     def _of_groups(self, source: _Source, groups: list[int], held: Held) -> list[pa.Table]:
         names = [f"{LABEL}{name}" for name in source.labels]
         parts = []
-        with open_parquet(source.uri) as file:
+        with _opened(self._blobs, source.uri) as file:
             for batch in file.iter_batches(
                 row_groups=groups, columns=[*_ORDER, *names], use_threads=False
             ):
@@ -151,6 +159,18 @@ class LabelsOf:
                 columns[column] = pa.nulls(labels.num_rows, kind)
         return pa.table(columns)
 
+    def _group_ranges(self, uri: str) -> list[tuple[int, str | None, str | None]]:
+        """Least and greatest row id of each row group; ``None`` where that is not known."""
+        found = []
+        with _opened(self._blobs, uri) as file:
+            place = file.schema_arrow.get_field_index("row_id")
+            for group in range(file.num_row_groups):
+                statistics = file.metadata.row_group(group).column(place).statistics
+                known = statistics is not None and statistics.has_min_max
+                low, high = (statistics.min, statistics.max) if known else (None, None)
+                found.append((group, low, high))
+        return found
+
 
 def _types(sources: Sequence[_Source]) -> dict[str, pa.DataType]:
     found: dict[str, pa.DataType] = {}
@@ -168,15 +188,10 @@ def _rank(ids: pa.ChunkedArray) -> np.ndarray:
     return rank
 
 
-def _group_ranges(uri: str) -> list[tuple[int, str | None, str | None]]:
-    """Least and greatest row id of each row group; ``None`` where that is not known."""
-    with open_parquet(uri) as file:
-        meta: pq.FileMetaData = file.metadata
-        place = file.schema_arrow.get_field_index("row_id")
-        found = []
-        for group in range(meta.num_row_groups):
-            statistics = meta.row_group(group).column(place).statistics
-            known = statistics is not None and statistics.has_min_max
-            low, high = (statistics.min, statistics.max) if known else (None, None)
-            found.append((group, low, high))
-    return found
+@contextmanager
+def _opened(blobs: BlobRoot, uri: str) -> Iterator[pq.ParquetFile]:
+    with blobs.open(blob_name(blobs, uri)) as stream:
+        try:
+            yield pq.ParquetFile(stream)
+        except (pa.ArrowException, OSError) as error:
+            raise StoreError(f"{uri} of the capture cannot be read: {error}") from error

@@ -18,7 +18,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, delete, func, insert, select, text
 
 from trueup.errors import ConflictError, StoreError
-from trueup.monitor.capture.labels_files import LabelFile, NewFile
+from trueup.monitor.capture.labels_files import LabelFile
+from trueup.monitor.capture.parquet_file import NewFile, blob_name
 from trueup.store.blobs import BlobRoot
 from trueup.store.engine import writing
 from trueup.store.tables import ManifestKind, SegmentState, manifest, segments
@@ -173,11 +174,3 @@ def delete_blobs(blobs: BlobRoot, uris: Iterable[str]) -> None:
     for uri in uris:
         with suppress(StoreError):
             blobs.delete(blob_name(blobs, uri))
-
-
-def blob_name(blobs: BlobRoot, uri: str) -> str:
-    """The name of a blob in ``blobs`` whose URL is ``uri``."""
-    root = blobs.uri("x")[:-1]
-    if not uri.startswith(root):
-        raise StoreError(f"file {uri} is not below {blobs.shown}", remedy="check blob_root")
-    return uri[len(root) :]
