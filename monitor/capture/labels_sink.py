@@ -40,10 +40,11 @@ class WaitingSink:
     def __init__(
         self, source: str, blobs: BlobRoot, spec_of: Callable[[str], InputSpec | None]
     ) -> None:
-        self._source, self._blobs, self._spec_of = source, blobs, spec_of
+        self.source = source
+        self._blobs, self._spec_of = blobs, spec_of
         self._rows: dict[str, list[tuple[Any, ...]]] = {}
         self._names: dict[str, str] = {}
-        self._files: list[NewFile] = []
+        self.written: list[NewFile] = []
         self.refused = RefusedLabels()
         self.accepted = 0
 
@@ -54,10 +55,10 @@ class WaitingSink:
         except orjson.JSONDecodeError:
             items = None
         if not isinstance(items, list):
-            self.refused.add("a frame of labels cannot be read", f"{self._source}-{number}")
+            self.refused.add("a frame of labels cannot be read", f"{self.source}-{number}")
             return
         for place, item in enumerate(items):
-            self.add_item(frame.model, item, f"{self._source}-{number}-{place}", frame.arrival_us)
+            self.add_item(frame.model, item, f"{self.source}-{number}-{place}", frame.arrival_us)
 
     def add_item(self, model: str, item: object, label_id: str, arrived_us: int) -> bool:
         """One label; whether it can be used."""
@@ -80,13 +81,13 @@ class WaitingSink:
         """Write what is left; all files: durable, and not yet in the manifest."""
         for model in self._rows:
             self._write(model)
-        return self._files
+        return self.written
 
     def _write(self, model: str) -> None:
         rows, self._rows[model] = self._rows[model], []
         if rows:
             table = waiting_table(rows)
-            self._files.append(write_waiting(self._blobs, model, table, tried=False))
+            self.written.append(write_waiting(self._blobs, model, table, tried=False))
 
 
 def label_sinks(

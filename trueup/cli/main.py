@@ -59,6 +59,9 @@ COMMANDS: dict[str, Entry] = {
     ),
     "profile": Entry("trueup.cli.profile:profile", "Say what is in a data set; keep its profile."),
     "tfdv": Entry("trueup.cli.tfdv:tfdv", "Infer schemas and find anomalies by TFDV itself."),
+    "ingest": Entry("trueup.cli.ingest:ingest", "Bring in raw inputs that were logged elsewhere."),
+    "labels": Entry("trueup.cli.labels:labels", "Bring in true outcomes and find their rows."),
+    "forget": Entry("trueup.cli.forget:forget", "Erase a person's rows from capture and labels."),
     "doctor": Entry(
         "trueup.cli.doctor:doctor", "Check installation, store, disk and clock; say what to mend."
     ),
