@@ -36,7 +36,13 @@ from trueup.monitor.capture.event_time import moment_of
 from trueup.monitor.capture.frame_block import FrameBlock
 from trueup.monitor.capture.model_facts import FactsBook
 from trueup.monitor.capture.parquet_file import NewFile
-from trueup.monitor.capture.segment_rows import Compacted, FoundSegment, commit, register
+from trueup.monitor.capture.segment_rows import (
+    Compacted,
+    FoundSegment,
+    commit,
+    is_compacted,
+    register,
+)
 from trueup.monitor.capture.watermark import watermark_of
 from trueup.records.capture import CaptureFrame
 from trueup.records.keys import EPOCH
@@ -192,7 +198,7 @@ class _Run:
             else:
                 report.failed[segment.segment_id] = str(error)
         except StoreError as error:
-            if error.retry:
+            if error.retry and not isinstance(error, ConflictError):
                 raise
             report.failed[segment.segment_id] = str(error)
         except TrueupError as error:
@@ -202,7 +208,8 @@ class _Run:
             report.failed[segment.segment_id] = f"{type(error).__name__}: {what}"
 
     def _compact(self, segment: SegmentFile) -> bool:
-        """Whether it was this process that did it."""
+        """Whether it was this process that did it; if not, another one has done it."""
+        began = datetime.now(timezone.utc)
         reader = FrameReader(segment.path, salvage=True)
         facts = self._facts
         decoder = Decoder(lambda model: facts.of(model).spec)
@@ -224,10 +231,14 @@ class _Run:
         files = [*collector.files, *(sink.files() if sink is not None else ())]
         lost = segment.loss.cut_bytes + reader.damaged_bytes + decoder.unreadable_bytes
         lost += reader.tail_bytes
-        done = self._done(segment, collector, reader.frames, lost, files, label_frames)
+        done = self._done(segment, began, collector, reader.frames, lost, files, label_frames)
         try:
             commit(self._engine, done, self._now)
-        except ConflictError:  # certainly not committed, so certainly not referred to
+        except ConflictError:
+            with reading(self._engine) as connection:
+                if not is_compacted(connection, segment.segment_id):
+                    raise
+            # Another process did it. Ours was refused as a whole: nothing refers to these files.
             for file in files:
                 with suppress(StoreError):
                     self._blobs.delete(file.name)
@@ -238,6 +249,7 @@ class _Run:
     def _done(
         self,
         segment: SegmentFile,
+        began: datetime,
         collector: Collector,
         frames: int,
         lost: int,
@@ -247,8 +259,8 @@ class _Run:
         newest = collector.newest_us()
         details = {**summed(collector.counts()), "label_frames": label_frames}
         return Compacted(
-            segment.segment_id, moment_of(newest) if newest is not None else None, frames, lost,
-            details, files, collector.partials(),
+            segment.segment_id, began, moment_of(newest) if newest is not None else None, frames,
+            lost, details, files, collector.partials(),
         )  # fmt: skip
 
     def _add_up(self, segment: SegmentFile, done: Compacted, collector: Collector) -> None:

@@ -291,7 +291,7 @@ class _Kept:
             if wrong is not None:
                 for row in np.flatnonzero(wrong).tolist():
                     misfits.setdefault(row, []).append(name)
-        for name, values in self._outputs.items():
+        for values in self._outputs.values():
             _pad(values, self._rows)
         self._keep_originals(misfits)
         readable = None

@@ -119,7 +119,7 @@ def _row_form(instances: list[Any], single: str) -> Rows:
 
 
 def _column_form(inputs: Any, single: str, rows: int) -> Rows | None:
-    """A column that does not have a value per row is of all rows (an input without a batch axis)."""
+    """A column without a value per row (an input without a batch axis) is of all rows."""
     columns = inputs if isinstance(inputs, dict) and not is_bytes(inputs) else {single: inputs}
     if rows < 1:  # refused before it was counted
         lengths = {len(values) if isinstance(values, list) else 0 for values in columns.values()}

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from trueup.errors import StoreError
 from trueup.monitor.capture.event_time import moment_of
+from trueup.monitor.capture.row_schema import FIXED, type_name
 from trueup.store.blobs import BlobRoot
 from trueup.store.tables import ManifestKind
 
@@ -57,8 +58,14 @@ def write_rows(blobs: BlobRoot, table: pa.Table, model: str, unique: str) -> New
         "bytes": len(data),
         "first_event_at": first,
         "last_event_at": last,
+        "details": {"columns": variable_types(table.schema)},
     }
     return NewFile(name, values)
+
+
+def variable_types(schema: pa.Schema) -> dict[str, str]:
+    """The types of the columns of inputs and outputs, so that readers need not open the file."""
+    return {field.name: type_name(field.type) for field in schema if field.name not in FIXED.names}
 
 
 def written(table: pa.Table) -> bytes:

@@ -74,7 +74,7 @@ def form_of(value: Any, single: str, targets: Mapping[str, pa.DataType]) -> Form
     if len(keys) != 1:
         return None
     key, held = keys[0], value[keys[0]]
-    beside = {name: _wire([other], None) for name, other in value.items() if name != key}
+    beside = {name: _written([other]) for name, other in value.items() if name != key}
     columnar = isinstance(held, dict)
     bare: str | None = None
     if columnar:
@@ -207,13 +207,14 @@ def _unpacked(wire: pa.Array) -> pa.Array | None:
 
 def _wire(values: list[Any], target: pa.DataType | None) -> pa.DataType | None:
     """How ``values`` are written, as Arrow's parser has to be told it."""
-    try:
-        kind = pa.array(values).type
-    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+    kind = _written(values)
+    if kind is None:
+        return None
+    leaf, depth = unnested(kind)
+    if pa.types.is_struct(leaf) and (leaf != _B64 or (depth and target is None)):
         return None
     if target is None:
         return kind
-    leaf, depth = unnested(kind)
     wanted, _ = unnested(target)
     if pa.types.is_null(leaf):
         written = pa.float64() if pa.types.is_floating(wanted) else wanted
@@ -221,6 +222,13 @@ def _wire(values: list[Any], target: pa.DataType | None) -> pa.DataType | None:
     elif leaf == pa.int64() and (pa.types.is_floating(wanted) or wanted == pa.uint64()):
         leaf = pa.uint64() if wanted == pa.uint64() else pa.float64()
     return nested(leaf, depth)
+
+
+def _written(values: list[Any]) -> pa.DataType | None:
+    try:
+        return pa.array(values).type
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+        return None
 
 
 def _widened(

@@ -79,3 +79,28 @@ def unnested(kind: pa.DataType) -> tuple[pa.DataType, int]:
     while pa.types.is_list(kind):
         kind, depth = kind.value_type, depth + 1
     return kind, depth
+
+
+_LEAVES = {
+    str(kind): kind
+    for kind in (
+        pa.null(), pa.bool_(), pa.int64(), pa.uint64(), pa.float32(), pa.float64(), pa.string(),
+        pa.binary(), TIME,
+    )
+}  # fmt: skip
+
+
+def type_name(kind: pa.DataType) -> str:
+    """A column's type as the manifest says it: ``[`` per list, then the leaf.
+
+    >>> type_name(pa.list_(pa.float32()))
+    '[float'
+    """
+    leaf, depth = unnested(kind)
+    return "[" * depth + str(leaf)
+
+
+def type_of(name: str) -> pa.DataType:
+    """The inverse of :func:`type_name`; a string for what this release does not know."""
+    leaf = name.lstrip("[")
+    return nested(_LEAVES.get(leaf, pa.string()), len(name) - len(leaf))

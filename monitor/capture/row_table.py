@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trueup.datasets.columns import coerce, unify
 from trueup.monitor.capture.decode import Part, column_names
+from trueup.monitor.capture.drift import conformed_table, held_schema
 from trueup.monitor.capture.event_time import NONE, EventTimes
-from trueup.monitor.capture.row_schema import FIXED, INPUT, SOURCES, TIME, unnested
+from trueup.monitor.capture.row_schema import FIXED, INPUT, SOURCES, TIME
 
 CONSTANT = ("segment", "model")
 """Columns of :data:`FIXED` that are the same in a whole file: added when it is put together."""
@@ -46,7 +46,7 @@ def row_table(part: Part, times: EventTimes) -> pa.Table:
     return pa.table(columns)
 
 
-def _sparse(values: dict[int, object], rows: int, kind: pa.DataType) -> pa.Array:
+def _sparse(values: Mapping[int, object], rows: int, kind: pa.DataType) -> pa.Array:
     """Null but where ``values`` has something."""
     if not values:
         return pa.nulls(rows, kind)
@@ -96,50 +96,9 @@ def _order(table: pa.Table) -> np.ndarray | None:
 
 def _concatenated(tables: Sequence[pa.Table]) -> pa.Table:
     """All rows, with types that hold the values of each column in every table."""
-    kinds: dict[str, pa.DataType] = {}
-    for table in tables:
-        for field in table.schema:
-            kinds[field.name] = _held(kinds.get(field.name, pa.null()), field.type)
-    schema = pa.schema(list(kinds.items()))
-    conformed = [_conformed(table, schema) for table in tables]
+    schema = held_schema(table.schema for table in tables)
+    conformed = [conformed_table(table, schema) for table in tables]
     return pa.concat_tables(conformed).combine_chunks()
-
-
-def _held(a: pa.DataType, b: pa.DataType) -> pa.DataType:
-    """The type that holds both. Lists of lists are kept as such, where both sides have them."""
-    if a == b:
-        return a
-    (leaf_a, depth_a), (leaf_b, depth_b) = unnested(a), unnested(b)
-    if pa.types.is_null(a) or (pa.types.is_null(leaf_a) and depth_a <= depth_b):
-        return b
-    if pa.types.is_null(leaf_b) and depth_b <= depth_a:
-        return a
-    if depth_a == depth_b and depth_a > 1:
-        held = unify(leaf_a, leaf_b)[0]
-        for _ in range(depth_a):
-            held = pa.list_(held)
-        return held
-    return unify(a, b)[0]
-
-
-def _conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    arrays = []
-    for field in schema:
-        if field.name not in table.column_names:
-            arrays.append(pa.nulls(table.num_rows, field.type))
-            continue
-        column = table.column(field.name)
-        array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-        arrays.append(_coerced(array, field.type))
-    return pa.table(arrays, schema=schema)
-
-
-def _coerced(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    if array.type == kind:
-        return array
-    if unnested(kind)[1] > 1:
-        return array.cast(kind)
-    return coerce(array, kind)
 
 
 def header_us(part: Part) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, insert, select
 
+from trueup.monitor.capture.orphans import refuse_stale
 from trueup.monitor.capture.parquet_file import NewFile
 from trueup.monitor.capture.window_profiles import Partial
 from trueup.profile.codec import dumps
@@ -57,10 +58,12 @@ def is_compacted(connection: Connection, segment_id: str) -> bool:
 class Compacted:
     """What a segment became.
 
+    :param began: when the first of ``files`` was written, or before.
     :param details: what was counted. :param partials: with the model of each.
     """
 
     segment_id: str
+    began: datetime
     newest_event_at: datetime | None
     frames: int
     lost_bytes: int
@@ -97,6 +100,7 @@ def commit(engine: Engine, done: Compacted, now: datetime) -> None:
         )
         if rows:
             connection.execute(insert(manifest), rows)
+            refuse_stale(done.began)
         if parts:
             connection.execute(insert(profiles), parts)
 

@@ -57,8 +57,14 @@ def typed(values: Sequence[Any], kind: pa.DataType) -> tuple[pa.Array, np.ndarra
 def inferred(values: Sequence[Any]) -> pa.Array:
     """``values`` of an undeclared variable as an array of the type that holds them all: objects as
     JSON text, ``{"b64": …}`` as bytes, strings where types are mixed."""
-    array, _ = array_of([_plain(value) for value in values])
-    return array
+    plain = [_plain(value) for value in values]
+    kinds = set(map(type, plain)) - {type(None)}
+    if len(kinds) == 1 or kinds == {int, float}:
+        try:
+            return pa.array(plain)  # NaN stays NaN, and is not null
+        except (pa.ArrowException, OverflowError):
+            pass
+    return array_of(plain)[0]
 
 
 def _quick(values: Sequence[Any], kind: pa.DataType) -> pa.Array | None:

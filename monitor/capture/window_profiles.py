@@ -149,6 +149,11 @@ def profiled_batches(table: pa.Table) -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_struct_array(empty)
 
 
+def table_of(batch: pa.RecordBatch) -> pa.Table:
+    """One batch as a table."""
+    return pa.Table.from_batches([batch])
+
+
 def _flat(array: pa.Array) -> pa.Array:
     """Lists of lists as lists."""
     return coerce(array, leaf_type(array.type)) if is_list(array.type) else array

@@ -18,6 +18,7 @@ from trueup.config.serving import CaptureSettings
 from trueup.errors import CaptureFullError, FrameError
 from trueup.frames.format import encode
 from trueup.frames.segment_files import RANDOM_BYTES, mint_segment_id
+from trueup.frames.writer import sync_folder
 from trueup.serving.capture.room import Room
 from trueup.serving.capture.sealer import Sealer
 from trueup.serving.capture.segment import OpenSegment
@@ -27,6 +28,9 @@ _LOOK_EVERY_S = 1.0
 _LOOK_WHILE_BLOCKED_S = 0.1
 #: A spool that is full may be so by the open segment alone; but many small ones help nobody.
 _EARLIEST_SEAL_S = 5.0
+#: Segments that wait to be sealed, each with its file open. A disk that cannot keep up gets larger
+#: segments, not more of them.
+_MOST_WAITING = 16
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -59,9 +63,10 @@ class CaptureWriter:
         self._sealer = Sealer(self._sealed)
         self._segment: OpenSegment | None = None
         self._counts = Counts()
+        self._minted_ms = -1
         self._closed = False
         try:
-            spool_dir.mkdir(parents=True, exist_ok=True)
+            _make_folder(spool_dir)
         except OSError as error:
             raise FrameError(
                 f"spool {spool_dir} cannot be made: {error.strerror}",
@@ -160,11 +165,11 @@ class CaptureWriter:
         segment = self._segment
         if segment is not None:
             age = now - segment.opened_at
-            if (
-                (segment.size and segment.size + size > self.settings.segment_size)
-                or age >= self._age_s
-                or segment.sync_failure
-                or (why_full and age >= _EARLIEST_SEAL_S)
+            too_large = bool(segment.size) and segment.size + size > self.settings.segment_size
+            full = bool(why_full) and age >= _EARLIEST_SEAL_S
+            if segment.sync_failure or (
+                (too_large or age >= self._age_s or full)
+                and len(self._sealer.pending) < _MOST_WAITING
             ):
                 self._retire()
         if why_full:
@@ -196,11 +201,11 @@ class CaptureWriter:
 
     def _new_segment(self, now: float) -> OpenSegment:
         try:
-            self.spool_dir.mkdir(parents=True, exist_ok=True)
+            _make_folder(self.spool_dir)
             while True:
-                segment_id = mint_segment_id(
-                    int(self._wall_clock() * 1000), self._randomness(RANDOM_BYTES)
-                )
+                # In order within this writer, also within a millisecond or when the clock is set.
+                self._minted_ms = max(int(self._wall_clock() * 1000), self._minted_ms + 1)
+                segment_id = mint_segment_id(self._minted_ms, self._randomness(RANDOM_BYTES))
                 try:
                     return OpenSegment(
                         self.spool_dir, segment_id, lock=self._lock, sync=self._sync, opened_at=now
@@ -234,7 +239,9 @@ class CaptureWriter:
                 self._counts.lose(segment)
                 self._segment = None
                 segment.abandon()
-            elif now - segment.opened_at >= self._age_s or segment.sync_failure:
+            elif segment.sync_failure or (
+                now - segment.opened_at >= self._age_s and len(self._sealer.pending) < _MOST_WAITING
+            ):
                 self._retire()
         except CaptureFullError as error:  # the next append meets it too, and acts upon it
             self._counts.problem = str(error)
@@ -271,3 +278,13 @@ class CaptureWriter:
             free_bytes=self._room.free,
             full=bool(self._room.why_full(self._counts.refused_bytes, self._clock(), float("inf"))),
         )
+
+
+def _make_folder(folder: Path) -> None:
+    """Make ``folder``, and those above it that are not there, so that they survive power loss."""
+    if folder.is_dir():
+        return
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in reversed(missing):
+        sync_folder(each.parent)

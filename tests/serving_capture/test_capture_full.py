@@ -39,6 +39,10 @@ def fill(writer: CaptureWriter) -> int:
         assert fitted < 10_000
 
 
+def is_full(writer: CaptureWriter) -> bool:
+    return writer.stats.full
+
+
 def test_reject_refuses_at_once_and_goes_on_when_there_is_room(tmp_path: Path, clock: Any) -> None:
     settings = capture(when_full="reject", max_spool=10_000, segment_size=5_000)
     writer = CaptureWriter(tmp_path, settings, clock=clock)
@@ -56,13 +60,13 @@ def test_reject_refuses_at_once_and_goes_on_when_there_is_room(tmp_path: Path, c
     writer = CaptureWriter(tmp_path, settings, clock=clock)
     with pytest.raises(CaptureFullError):
         writer.append([KB])  # what others wrote counts too
-    assert writer.stats.full
+    assert is_full(writer)
     delete_segment(tmp_path, freed[0].segment_id)
     with pytest.raises(CaptureFullError):
         writer.append([KB])  # measured a moment ago
     clock.now += 1
     assert writer.append([KB]) is not None
-    assert not writer.stats.full
+    assert not is_full(writer)
     writer.close()
 
 

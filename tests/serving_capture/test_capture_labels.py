@@ -58,7 +58,7 @@ def written(taken: Taken) -> list[dict[str, Any]]:
 
 def test_labels_are_written_as_they_came_and_dated() -> None:
     row_id = str(RowId("0" * 26, 7, 0))
-    sent = [
+    sent: list[dict[str, Any]] = [
         {"id": "a/b/0", "label": 1},
         {"id": row_id, "label": "late", "labelled_at": "2013-07-01T05:30:00+02:00"},
         {"key": {"order": 5, "mail": "a"}, "label": {"income": 1.5, "late": True}},

@@ -58,7 +58,12 @@ def test_a_batch_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     writer.append([b"first"])
     calls: list[int] = []
     real = os.write
-    monkeypatch.setattr(os, "write", lambda fd, data: calls.append(fd) or real(fd, data))
+
+    def counted(fd: int, data: bytes) -> int:
+        calls.append(fd)
+        return real(fd, data)
+
+    monkeypatch.setattr(os, "write", counted)
     writer.append([b"x" * 600] * 64)
     monkeypatch.undo()
     writer.close()
@@ -75,7 +80,7 @@ def test_segments_seal_by_size(tmp_path: Path, payloads_in: Payloads) -> None:
     writer.close()
     assert [each.bytes <= 1000 for each in sealed_segments(tmp_path)].count(False) == 1
     assert len(sealed_segments(tmp_path)) == 6
-    assert sorted(payloads_in(tmp_path)) == sorted([*sent, b"large" * 1000, b"last"])
+    assert payloads_in(tmp_path) == [*sent, b"large" * 1000, b"last"]
 
 
 def test_an_idle_segment_seals_by_age(tmp_path: Path, clock: Any, wait_until: WaitUntil) -> None:
@@ -109,7 +114,7 @@ def test_many_threads_append_each_frame_once(tmp_path: Path) -> None:
     writer = CaptureWriter(tmp_path, capture(segment_size=20_000))
 
     def lane(number: int) -> dict[tuple[str, int], bytes]:
-        said = {}
+        said: dict[tuple[str, int], bytes] = {}
         for turn in range(100):
             batch = [f"{number}-{turn}-{each}".encode() * 5 for each in range(5)]
             said.update(zip(writer.append(batch) or [], batch, strict=True))
@@ -262,7 +267,36 @@ def test_a_spool_that_cannot_be_made_is_said(tmp_path: Path) -> None:
         CaptureWriter(tmp_path / "file" / "spool", capture())
 
 
-FORKED = """
+def test_a_disk_that_cannot_keep_up_gets_larger_segments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, payloads_in: Payloads
+) -> None:
+    writer = CaptureWriter(tmp_path, capture(segment_size=100))
+    disk = GatedFsync(monkeypatch)
+    disk.gate.clear()
+    sent = [bytes([number]) * 60 for number in range(100)]
+    for payload in sent:
+        writer.append([payload])
+    assert len(open_segments(tmp_path)) < 25
+    assert writer.stats.segments_unsealed == len(open_segments(tmp_path))
+    disk.gate.set()
+    writer.close()
+    monkeypatch.undo()
+    assert payloads_in(tmp_path) == sent
+
+
+def test_segments_of_a_writer_are_in_order_whatever_the_clock_does(
+    tmp_path: Path, payloads_in: Payloads
+) -> None:
+    times = iter([5.0, 5.0, 2.0, 9.0, 1.0])
+    writer = CaptureWriter(tmp_path, capture(segment_size=1), wall_clock=lambda: next(times))
+    sent = [bytes([number]) for number in range(5)]
+    for payload in sent:
+        writer.append([payload])
+    writer.close()
+    assert payloads_in(tmp_path) == sent
+
+
+KILLED = """
 import os, sys
 from pathlib import Path
 from trueup.config.serving import CaptureSettings
@@ -274,7 +308,7 @@ os.kill(os.getpid(), 9)
 
 
 def test_what_a_killed_process_appended_is_recovered(tmp_path: Path, payloads_in: Payloads) -> None:
-    subprocess.run([sys.executable, "-c", FORKED, str(tmp_path)], check=False)
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
     [path] = open_segments(tmp_path)
     [found] = recover_segments(tmp_path)
     assert (found.segment_id, found.frames, found.problem) == (path.stem, 1, "")

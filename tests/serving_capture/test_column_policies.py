@@ -9,6 +9,7 @@ import math
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -116,7 +117,8 @@ def test_floats_are_rounded_down_alike(dtype: str, data: st.DataObject) -> None:
     rule = policies(variable(dtype), policy="truncate", multiple=multiple)
     rows, column = both(rule, values, ARROW[dtype])
     kept = pa.array(rows, pa.float64()).cast(ARROW[dtype], safe=False).to_pylist()
-    assert str(kept) == str(column).replace("-0.0", "0.0") or repr(kept) == repr(column)
+    assert [value is None for value in kept] == [value is None for value in column]
+    np.testing.assert_array_equal(np.array(kept, float), np.array(column, float))
     for value, rounded in zip(values, rows, strict=True):
         if value is not None and math.isfinite(value) and abs(value) < 1e9:
             assert (
@@ -211,8 +213,15 @@ def test_missing_stays_missing_under_a_hash() -> None:
     assert text.row({"x": "-998"})["x"] is not None
 
 
-@pytest.mark.parametrize("policy", ["hash", "truncate"])
-@pytest.mark.parametrize("dtype", [None, *ARROW])
+@pytest.mark.parametrize(
+    ("policy", "dtype"),
+    [
+        (policy, dtype)
+        for policy in ("hash", "truncate")
+        for dtype in (None, *ARROW)
+        if (policy, dtype) != ("truncate", "bool")  # refused by the configuration
+    ],
+)
 @pytest.mark.parametrize(
     "secret",
     ["SECRETSECRET", 987654321987654321, 98765.4321, {"SECRETSECRET": {"a": "SECRETSECRET"}},
@@ -222,8 +231,6 @@ def test_a_value_of_any_type_is_not_kept_as_it_is(
     policy: str, dtype: str | None, secret: Any
 ) -> None:
     """What is refused for its type goes through the policies too."""
-    if (policy, dtype) == ("truncate", "bool"):
-        pytest.skip("refused by the configuration")
     rule = policies(variable(dtype) if dtype else None, policy=policy, length=3, multiple=1000)
     written = str(rule.row({"x": secret}))
     for plain in ("SECRET", "U0VDUkVUU0VDUkVU", "987654321987654321", "98765.4", "98765432198765"):
