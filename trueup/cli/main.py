@@ -11,14 +11,12 @@ A command says what went wrong by raising a :class:`~trueup.errors.TrueupError`,
 exit code by ``raise typer.Exit(3)``. :func:`main` turns what comes out of it into one sentence on
 standard error and an exit code:
 
-====================================  ==========
-the command line is wrong             2
+====================================  ===the command line is wrong             2
 ``TrueupError``                       its ``exit_code``: 2 for bad input, 1 for a failure
 Ctrl-C                                130
 the reader of standard output left    141, in silence (a shell's code for SIGPIPE)
 any other exception                   1, with its type; ``TRUEUP_DEBUG=1`` shows the traceback
-====================================  ==========
-"""
+====================================  ==="""
 
 from __future__ import annotations
 
@@ -63,6 +61,9 @@ COMMANDS: dict[str, Entry] = {
         "trueup.cli.compact:compact", "Turn captured requests into rows and window profiles."
     ),
     "capture": Entry("trueup.cli.capture:capture", "Read captured rows back."),
+    "ingest": Entry("trueup.cli.ingest:ingest", "Bring in raw inputs that were logged elsewhere."),
+    "labels": Entry("trueup.cli.labels:labels", "Bring in true outcomes and find their rows."),
+    "forget": Entry("trueup.cli.forget:forget", "Erase a person's rows from capture and labels."),
     "doctor": Entry(
         "trueup.cli.doctor:doctor", "Check installation, store, disk and clock; say what to mend."
     ),
