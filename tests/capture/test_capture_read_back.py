@@ -193,6 +193,7 @@ def test_labels_are_taken_in_and_read_back(recent: Lab) -> None:
     done = run(recent, "compact")
     assert done.returncode == 0 and b"flights: 3 rows found their labels." in done.stdout
     read = run(recent, "capture", "flights", "--labels", "--columns", "request_id,label.label")
+    assert read.returncode == 0, read.stderr
     lines = [orjson.loads(line) for line in read.stdout.splitlines()]
     assert {line["request_id"]: line["label.label"] for line in lines} == {
         "": None, "r0": 0, "r1": 1, "r2": 2, "r3": None

@@ -75,13 +75,14 @@ def capture(
     engine = open_store(settings.store)
     try:
         wanted = [name for text in columns or () for name in text.split(",") if name]
+        blobs = BlobRoot(settings.blob_root)
         found = read_capture(
             engine,
-            BlobRoot(settings.blob_root),
+            blobs,
             model,
             *bounds,
             columns=wanted or None,
-            labels=labels_of(engine, model, *bounds) if labels else None,
+            labels=labels_of(engine, blobs, model, *bounds) if labels else None,
         )
         quiet = output is None
         with progress_on_stderr("reading", quiet=quiet) as progress, _sink(output) as sink:
