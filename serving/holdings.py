@@ -33,7 +33,7 @@ class Holdings:
     """Changed by one thread; others see what it shows in ``fleet``.
 
     :param settle: returns when whoever was resolved in the view before has submitted its request.
-    :param drain_timeout_s: from which a version that still has requests is spoken of in the log.
+    :param drain_s: from which a version that still has requests is spoken of in the log.
     :param clock: monotonic seconds.
     """
 
@@ -43,7 +43,7 @@ class Holdings:
         refusals: Refusals,
         settle: Callable[[], object],
         *,
-        drain_timeout_s: float,
+        drain_s: float,
         clock: Callable[[], float],
     ) -> None:
         self.unloads = 0
@@ -51,7 +51,7 @@ class Holdings:
         self._fleet = fleet
         self._refusals = refusals
         self._settle = settle
-        self._drain_timeout_s = drain_timeout_s
+        self._drain_s = drain_s
         self._clock = clock
         self._models: tuple[ModelRecord, ...] = ()
         self._served: dict[Key, ServedVersion] = {}
@@ -109,9 +109,9 @@ class Holdings:
         waiting, self._draining = self._draining, []
         for served, since_s in waiting:
             what = f"{served.model} version {served.version}"
-            if not served.lane.close(min(DRAIN_STEP_S, self._drain_timeout_s)):
+            if not served.lane.close(min(DRAIN_STEP_S, self._drain_s)):
                 late_s = self._clock() - since_s
-                if late_s > self._drain_timeout_s:
+                if late_s > self._drain_s:
                     _log.warning("%s still has requests after %.0f s", what, late_s)
                 self._draining.append((served, since_s))
                 continue
@@ -126,21 +126,6 @@ class Holdings:
                 del ended[min(ended)]
             _log.info("%s is unloaded", what)
         self.show()
-
-    def close(self, timeout_s: float) -> bool:
-        """Drain every lane and close every model; whether all ended in time. Requests are resolved
-        until the end: who submits one to a closed lane is told so by the lane."""
-        limit_s = self._clock() + timeout_s
-        doomed = [*self._served.values(), *(served for served, _ in self._draining)]
-        ended = [
-            served for served in doomed if served.lane.close(max(0.0, limit_s - self._clock()))
-        ]
-        self._served, self._draining = {}, []
-        self.show()
-        self._settle()
-        for served in ended:
-            served.loaded.close()
-        return len(ended) == len(doomed)
 
     def show(self) -> None:
         """Put the view together anew."""

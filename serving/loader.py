@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 from trueup.errors import TrueupError
 from trueup.records.registry import STABLE, ModelRecord, RegistrySnapshot, VersionRecord
-from trueup.serving.fleet import Fleet
+from trueup.serving.fleet import Fleet, Loaded
 from trueup.serving.holdings import Holdings, Key
 from trueup.serving.loading import at_low_priority, gentle_to_other_threads
 from trueup.serving.refusals import Refusals
@@ -31,30 +31,29 @@ from trueup.serving.snapshot import SnapshotFile
 
 _log = logging.getLogger(__name__)
 
+_TIDY_EVERY_S = 60.0
 
-@dataclass(frozen=True)
-class LoaderParts:
-    """What the loader does its work with; all of it is called in the loader's thread.
 
-    :param store: the store's URL without passwords (:func:`trueup.store.engine.shown`).
-    :param take_snapshot: of the registry; raises :class:`~trueup.errors.TrueupError` while the
-        store is away.
-    :param fetch: a version's checked folder, for as long as the block runs.
-    :param load: a model from it. :param warm: calls the model until its first request is as fast
-        as any. :param make_lane: starts what runs its requests.
-    :param settle: returns when the event loop has finished what it was at
-        (:func:`trueup.serving.loading.loop_settler`).
-    :param prune: removes cached artifacts but those whose manifest's hash is given.
-    """
+class Port(Protocol):
+    """What the loader needs of its worker; all of it is called in the loader's thread."""
 
-    store: str
-    take_snapshot: Callable[[], RegistrySnapshot]
-    fetch: Callable[[VersionRecord], AbstractContextManager[Path]]
-    load: Callable[[Path], Any]
-    warm: Callable[[Any, Path], object]
-    make_lane: Callable[[ModelRecord, VersionRecord, Any], Any]
-    settle: Callable[[], object]
-    prune: Callable[[Collection[str]], object]
+    def take(self) -> RegistrySnapshot:
+        """What the store says now. :raises TrueupError: it does not answer."""
+
+    def fetch(self, record: VersionRecord) -> AbstractContextManager[Path]:
+        """The version's checked files, for as long as they are loaded from."""
+
+    def load(self, folder: Path) -> Loaded:
+        """Load and warm; what fails here is refused before any request sees it."""
+
+    def lane(self, loaded: Any, record: VersionRecord, model: ModelRecord) -> Any:
+        """What answers the version's requests (:class:`trueup.serving.fleet.Lane`)."""
+
+    def settle(self) -> None:
+        """Return when no request is any more between being resolved and being submitted."""
+
+    def forget(self, keep: set[str]) -> None:
+        """Remove checked files of artifacts whose manifest's hash is not in ``keep``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +61,12 @@ class LoaderStatus:
     """What the loader knows of itself.
 
     :param store_reachable: whether the last look at the registry succeeded.
-    :param snapshot_age_s: of what is held; ``None`` before the first.
     :param loading: model and version that are being loaded now.
     :param refused: sentences about versions that the registry wants and that are not loaded.
     :param loads, failures, unloads: counted since the start.
     """
 
     store_reachable: bool
-    snapshot_age_s: float | None
     loading: Key | None
     refused: tuple[str, ...]
     loads: int
@@ -80,61 +77,82 @@ class LoaderStatus:
 class Loader:
     """Keeps ``fleet`` as the registry says.
 
-    :param snapshot_file: where the last snapshot is kept; ``None`` keeps none.
-    :param drain_timeout_s: from which a version that still has requests is spoken of in the log.
+    :param kept: where the last snapshot is kept.
+    :param store: the store's URL without passwords: of no other store is ``kept`` believed.
+    :param wait_s: between two looks at the registry.
+    :param drain_s: how long the requests of a version that is replaced may take to end; if they
+        take longer it is said, and the version stays in memory until they have ended.
     :param clock: monotonic seconds.
     """
 
     def __init__(
         self,
         fleet: Fleet,
-        parts: LoaderParts,
+        port: Port,
+        kept: SnapshotFile,
         *,
-        poll_interval_s: float,
-        drain_timeout_s: float,
-        snapshot_file: SnapshotFile | None = None,
+        store: str,
+        wait_s: float,
+        drain_s: float,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._fleet = fleet
-        self._parts = parts
-        self._poll_interval_s = poll_interval_s
+        self._port = port
+        self._wait_s = wait_s
         self._clock = clock
-        self._registry = RegistryWatch(parts.take_snapshot, parts.store, snapshot_file, clock)
+        self._registry = RegistryWatch(port.take, store, kept, clock)
         self._refusals = Refusals()
-        self._holdings = Holdings(
-            fleet, self._refusals, parts.settle, drain_timeout_s=drain_timeout_s, clock=clock
-        )
-        self._wake = threading.Event()
-        self._stopping = False
-        self._thread: threading.Thread | None = None
-        self._passed = False
+        self._holdings = Holdings(fleet, self._refusals, port.settle, drain_s=drain_s, clock=clock)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="loader", daemon=True)
+        self._settled = False
+        self._kept_files: set[str] | None = None
+        self._tidied_s = 0.0
         self._loads = self._failures = 0
 
     def start(self) -> None:
-        """Begin to look at the registry, in a thread."""
-        self._thread = threading.Thread(target=self._work, name="loader", daemon=True)
+        """Begin to follow the registry."""
         self._thread.start()
 
-    def readiness(self) -> str:
-        """Empty when the server can take requests; else why it cannot yet.
+    def stop(self, timeout_s: float) -> bool:
+        """Load no more; what is loaded stays. Whether the thread has ended in time: a load cannot
+        be interrupted."""
+        self._stop.set()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
 
-        It can when all that was live at its start is loaded and warmed, or refused, and something
+    def not_ready(self) -> str:
+        """Why predictions cannot be answered yet; empty when they can.
+
+        They can when all that was live at the start is loaded and warmed, or refused, and anything
         is served at all.
         """
         snapshot = self._registry.snapshot
         if snapshot is None:
-            away = "the store is away and no earlier registry is kept"
-            return "the registry has not been read yet" if self._registry.reachable else away
-        if not any(model.aliases for model in snapshot.models):
-            return "no model has a version that an alias names"
-        if not self._passed:
+            return (
+                "the registry has not been read yet"
+                if self._registry.reachable
+                else "the store is away, and no earlier registry is kept"
+            )
+        if not self._settled:
             return "models are being loaded"
-        return "" if self._fleet.view.models else "no version could be loaded"
+        if self._fleet.view.models:
+            return ""
+        refused = self._refusals.sentences()
+        return (
+            refused[0]
+            if refused
+            else ("no model is live: trueup import and trueup promote make one so")
+        )
+
+    def snapshot_age_s(self) -> float:
+        """How old what is known of the registry is; -1 where nothing is."""
+        age_s = self._registry.age_s
+        return -1.0 if age_s is None else age_s
 
     def status(self) -> LoaderStatus:
         return LoaderStatus(
             store_reachable=self._registry.reachable,
-            snapshot_age_s=self._registry.age_s,
             loading=self._holdings.loading,
             refused=self._refusals.sentences(),
             loads=self._loads,
@@ -142,61 +160,45 @@ class Loader:
             unloads=self._holdings.unloads,
         )
 
-    def close(self, timeout_s: float) -> bool:
-        """Stop looking, drain every lane and close every model; whether all ended in time.
-
-        A load cannot be interrupted: while one is on, lanes are left to the end of the process.
-        """
-        limit_s = self._clock() + timeout_s
-        self._stopping = True
-        self._wake.set()
-        if self._thread is not None:
-            self._thread.join(timeout_s)
-            if self._thread.is_alive():
-                return False
-        return self._holdings.close(max(0.0, limit_s - self._clock()))
-
     def _work(self) -> None:
-        while not self._stopping:
+        while True:
             try:
-                self.poll()
-            except Exception:  # noqa: BLE001  it has been said; the next one may go well
-                _log.exception("a pass of the loader failed unexpectedly; what is served stays")
-            self._wake.wait(self._poll_interval_s)
+                self.round()
+            except Exception:  # noqa: BLE001  a loader that ended would serve yesterday's for ever
+                _log.exception("following the registry failed")
+            if self._stop.wait(self._wait_s):
+                return
 
-    def poll(self) -> None:
-        """One pass; :meth:`start` has it done again and again."""
+    def round(self) -> None:
+        """Look once, and do what is to be done."""
         self._holdings.end_drained()
         snapshot = self._registry.look()
         if snapshot is None:
             return
-        wanted = [(model, version) for model in snapshot.models for version in _in_order(model)]
-        self._refusals.keep_only({(version.model, version.version) for _, version in wanted})
+        wanted = [(model, record) for model in snapshot.models for record in _in_order(model)]
+        self._refusals.keep_only({(record.model, record.version) for _, record in wanted})
         self._holdings.switch(snapshot)
-        for model, version in wanted:
-            if self._stopping:
+        for model, record in wanted:
+            if self._stop.is_set():
                 return
-            if self._holdings.has(version):
+            if self._holdings.has(record):
                 continue
-            if self._refusals.may_try(version, _revisions(model, version), self._clock()):
-                self._bring_up(model, version, snapshot)
+            if self._refusals.may_try(record, _revisions(model, record), self._clock()):
+                self._bring_up(model, record)
                 self._holdings.switch(snapshot)
-        self._passed = True
+        self._settled = True
+        self._tidy({record.manifest_sha256 for _, record in wanted})
 
-    def _bring_up(
-        self, model: ModelRecord, version: VersionRecord, snapshot: RegistrySnapshot
-    ) -> None:
+    def _bring_up(self, model: ModelRecord, record: VersionRecord) -> None:
         """Load, check and warm a version, and make its lane; or refuse it."""
-        key = self._holdings.loading = (version.model, version.version)
+        key = self._holdings.loading = (record.model, record.version)
         self._holdings.show()
         try:
-            self._make_room(snapshot)
-            loaded, lane = self._ready(model, version)
+            loaded, lane = self._ready(model, record)
         except Exception as error:  # noqa: BLE001  a model may fail in any way; none may end us
             self._failures += 1
-            sentence = self._refusals.refuse(
-                version, _revisions(model, version), error, self._clock()
-            )
+            revisions = _revisions(model, record)
+            sentence = self._refusals.refuse(record, revisions, error, self._clock())
             if sentence is not None:
                 _log.error("%s", sentence)
             return
@@ -204,42 +206,45 @@ class Loader:
             self._holdings.loading = None
         self._loads += 1
         self._refusals.forget(key)
-        self._holdings.add(version, loaded, lane)
+        self._holdings.add(record, loaded, lane)
         _log.info("%s version %d is loaded", *key)
 
-    def _make_room(self, snapshot: RegistrySnapshot) -> None:
-        """Remove cached artifacts that nobody wants any more, before another one is copied."""
-        wanted = {version.manifest_sha256 for m in snapshot.models for version in m.versions}
-        try:
-            self._parts.prune(wanted)
-        except TrueupError as error:
-            _log.warning("%s", error)
-
-    def _ready(self, model: ModelRecord, version: VersionRecord) -> tuple[Any, Any]:
+    def _ready(self, model: ModelRecord, record: VersionRecord) -> tuple[Any, Any]:
         """The model, warmed, and its lane."""
-        fetching = self._parts.fetch(version)
+        fetching = self._port.fetch(record)
         folder = at_low_priority(fetching.__enter__)
         try:
             with gentle_to_other_threads():
-                loaded = self._parts.load(folder)
-                try:
-                    self._parts.warm(loaded, folder)
-                    return loaded, self._parts.make_lane(model, version, loaded)
-                except BaseException:
-                    loaded.close()
-                    raise
+                loaded = self._port.load(folder)
+            try:
+                return loaded, self._port.lane(loaded, record, model)
+            except BaseException:
+                loaded.close()
+                raise
         finally:
             fetching.__exit__(None, None, None)
 
+    def _tidy(self, wanted: set[str]) -> None:
+        """Remove checked files that nobody wants any more; now and then again, for others may have
+        been loading from them, or have been killed."""
+        now_s = self._clock()
+        if wanted == self._kept_files and now_s - self._tidied_s < _TIDY_EVERY_S:
+            return
+        try:
+            self._port.forget(wanted)
+        except TrueupError as error:
+            _log.warning("%s", error)
+        self._kept_files, self._tidied_s = wanted, now_s
+
 
 def _in_order(model: ModelRecord) -> list[VersionRecord]:
-    """The versions of a model; those that most requests wait for come first."""
+    """The versions of a model; the one that most requests wait for comes first."""
     stable = {each.version for each in model.aliases if each.alias == STABLE}
     return sorted(model.versions, key=lambda each: (each.version not in stable, each.version))
 
 
-def _revisions(model: ModelRecord, version: VersionRecord) -> tuple[tuple[str, int], ...]:
+def _revisions(model: ModelRecord, record: VersionRecord) -> tuple[tuple[str, int], ...]:
     """The aliases that name a version, with their revisions: what a new promotion changes."""
     return tuple(
-        (each.alias, each.revision) for each in model.aliases if each.version == version.version
+        (each.alias, each.revision) for each in model.aliases if each.version == record.version
     )

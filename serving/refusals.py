@@ -65,7 +65,9 @@ class Refusals:
         again = before is not None and before.identity == identity
         pause_s = min(2 * before.pause_s, LONGEST_PAUSE_S) if before and again else FIRST_PAUSE_S
         what = " ".join(str(error).split())[:_LONGEST_MESSAGE] or type(error).__name__
-        message = f"{version.model} version {version.version} is refused: {what}"
+        message = (
+            f"{version.model} version {version.version} is refused, and what is live stays: {what}"
+        )
         refusal = _Refusal(identity, message, _code(error), pause_s, now_s + pause_s)
         # Readers in other threads iterate over the dictionary that they found.
         self._by_version = {**self._by_version, key: refusal}

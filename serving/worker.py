@@ -40,8 +40,7 @@ from trueup.serving.http_state import Limits, ServerState
 from trueup.serving.intake import intakes
 from trueup.serving.lane import Lane
 from trueup.serving.listen import accept_on, allow_open_files, tls_context, tokens_required
-from trueup.serving.loader import Loader, LoaderParts
-from trueup.serving.loading import loop_settler
+from trueup.serving.loader import Loader
 from trueup.serving.metrics import MetricsFolder, ModelCounts
 from trueup.serving.pages import Pages
 from trueup.serving.predictor import Predictor
@@ -64,6 +63,7 @@ _log = logging.getLogger(__name__)
 METRICS_FOLDER = ".metrics"
 CACHE_FOLDER = ".artifacts"
 _TICK_S = 1.0
+_TURN_LIMIT_S = 60.0
 
 
 class Worker:
@@ -120,19 +120,11 @@ class Worker:
         )
         self._loader = Loader(
             self._fleet,
-            LoaderParts(
-                store=shown(open_engine(settings.store.url.get_secret_value())),
-                take_snapshot=self._take_snapshot,
-                fetch=self._fetch,
-                load=self._load,
-                warm=self._warm,
-                make_lane=self._make_lane,
-                settle=loop_settler(self._loop.call_soon_threadsafe),
-                prune=lambda keep: prune(self._cache, keep),
-            ),
-            poll_interval_s=serving.poll_interval.total_seconds(),
-            drain_timeout_s=serving.drain_timeout.total_seconds(),
-            snapshot_file=SnapshotFile(settings.spool_dir),
+            self,
+            SnapshotFile(settings.spool_dir),
+            store=shown(open_engine(settings.store.url.get_secret_value())),
+            wait_s=serving.poll_interval.total_seconds(),
+            drain_s=serving.drain_timeout.total_seconds(),
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -163,7 +155,9 @@ class Worker:
         self._state.close()
 
     def _close(self, drain_s: float) -> None:
-        self._loader.close(drain_s)
+        self._loader.stop(drain_s)
+        for served in self._fleet.served():
+            served.lane.close(drain_s)
         self._scribe.close(drain_s)
         self._writer.close()
         self._housekeeping.stop(_TICK_S * 5)
@@ -182,7 +176,7 @@ class Worker:
 
     def not_ready(self) -> str:
         """Why this worker cannot predict yet, or not any more; empty when it can."""
-        return "draining" if self._state.draining else self._loader.readiness()
+        return "draining" if self._state.draining else self._loader.not_ready()
 
     def values(self) -> dict[str, Any]:
         """This worker's numbers, for ``/metrics`` and the heartbeat."""
@@ -193,7 +187,7 @@ class Worker:
                 "pending_bytes": state.pending,
                 "http_requests": self._server.requests,
                 "store_reachable": int(self._housekeeping.store_reachable),
-                "registry_age_s": self._loader.status().snapshot_age_s,
+                "registry_age_s": self._loader.snapshot_age_s(),
                 "resident_bytes": resident_bytes(),
             },
             "capture": asdict(self._writer.stats),
@@ -204,29 +198,30 @@ class Worker:
             "versions": [lane.values() for lane in self._lanes()],
         }
 
-    # --- the loader's parts: called in its thread
+    # --- the loader's port: called in its thread
 
-    def _take_snapshot(self) -> RegistrySnapshot:
+    def take(self) -> RegistrySnapshot:
         with reading(self._store.engine()) as connection:
             return snapshot(connection, utc_now())
 
-    def _fetch(self, record: VersionRecord) -> AbstractContextManager[Path]:
+    def fetch(self, record: VersionRecord) -> AbstractContextManager[Path]:
         return fetch_verified(
             self._blobs, record, self._cache, min_free=self._settings.capture.min_free
         )
 
-    def _load(self, folder: Path) -> LoadedModel:
-        return load_saved_model(folder, threads=threads_of(self._settings.serving))
-
-    def _warm(self, loaded: LoadedModel, folder: Path) -> None:
-        """What fails here is refused before any request sees it."""
-        largest = self._settings.serving.max_batch_rows
-        for note in warm(loaded, folder, batch_sizes=(1, largest)).notes:
+    def load(self, folder: Path) -> LoadedModel:
+        """Load and warm; what fails here is refused before any request sees it."""
+        loaded = load_saved_model(folder, threads=threads_of(self._settings.serving))
+        try:
+            result = warm(loaded, folder, batch_sizes=(1, self._settings.serving.max_batch_rows))
+        except BaseException:
+            loaded.close()
+            raise
+        for note in result.notes:
             _log.info("%s", note)
+        return loaded
 
-    def _make_lane(
-        self, model: ModelRecord, record: VersionRecord, loaded: LoadedModel
-    ) -> VersionLane:
+    def lane(self, loaded: LoadedModel, record: VersionRecord, model: ModelRecord) -> VersionLane:
         serving = self._settings.serving
         key = (
             bytes.fromhex(model.capture_key)
@@ -247,6 +242,15 @@ class Worker:
         return VersionLane(
             record.model, record.version, loaded, lane, recorder, counts, record.input_spec
         )
+
+    def settle(self) -> None:
+        """A request is resolved and submitted within one turn of the event loop."""
+        turned = threading.Event()
+        self._loop.call_soon_threadsafe(turned.set)
+        turned.wait(_TURN_LIMIT_S)
+
+    def forget(self, keep: set[str]) -> None:
+        prune(self._cache, keep)
 
 
 class Policies:
