@@ -48,7 +48,7 @@ def write_rows(blobs: BlobRoot, table: pa.Table, model: str, unique: str) -> New
     event = table.column("event_time").cast(pa.int64()).to_numpy()
     first, last = moment_of(int(event[0])), moment_of(int(event[-1]))
     data = written(table)
-    name = _name(model, ManifestKind.ROWS, first, unique)
+    name = file_name(model, ManifestKind.ROWS, first, unique)
     values = {
         "model": model,
         "kind": ManifestKind.ROWS.value,
@@ -84,8 +84,8 @@ def written(table: pa.Table) -> bytes:
     return data
 
 
-def _name(model: str, kind: ManifestKind, first: datetime, unique: str) -> str:
-    """Models that a client made up may have any name."""
+def file_name(model: str, kind: ManifestKind, first: datetime, unique: str) -> str:
+    """The name of a blob of the capture. Models that a client made up may have any name."""
     plain = _PLAIN.fullmatch(model)
     folder = model if plain else "_" + hashlib.sha256(model.encode()).hexdigest()[:16]
     return f"{PREFIX}/{folder}/{kind.value}/{first.strftime('%Y-%m-%d')}/{unique}.parquet"

@@ -48,6 +48,9 @@ def capture(
             "out.OUTPUT, …; docs/capture.md lists them.",
         ),
     ] = None,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Put true outcomes beside the rows: label.NAME.")
+    ] = False,
     config: ConfigOption = None,
 ) -> None:  # fmt: skip
     """Write captured rows of MODEL: inputs as clients sent them, predictions, version, status."""
@@ -58,6 +61,7 @@ def capture(
     from trueup.cli.progress import progress_on_stderr
     from trueup.config.load import load
     from trueup.errors import BadInputError
+    from trueup.monitor.capture.labels_read import labels_of
     from trueup.monitor.capture.read import read_capture
     from trueup.store.blobs import BlobRoot
     from trueup.store.schema import open_store
@@ -71,8 +75,14 @@ def capture(
     engine = open_store(settings.store)
     try:
         wanted = [name for text in columns or () for name in text.split(",") if name]
+        blobs = BlobRoot(settings.blob_root)
         found = read_capture(
-            engine, BlobRoot(settings.blob_root), model, *bounds, columns=wanted or None
+            engine,
+            blobs,
+            model,
+            *bounds,
+            columns=wanted or None,
+            labels=labels_of(engine, blobs, model, *bounds) if labels else None,
         )
         quiet = output is None
         with progress_on_stderr("reading", quiet=quiet) as progress, _sink(output) as sink:

@@ -81,21 +81,46 @@ def _pass(
 
     from trueup.cli.progress import progress_on_stderr
     from trueup.monitor.capture.compact import compact_once
+    from trueup.monitor.capture.labels_sink import label_sinks
+    from trueup.monitor.capture.model_facts import FactsBook
 
     now = datetime.now(timezone.utc)
+    facts = FactsBook(engine, settings)
+    sinks = label_sinks(blobs, lambda model: facts.of(model).spec)
     with progress_on_stderr("compacting", quiet=json) as progress:
-        report = compact_once(settings, engine, blobs, now, progress=progress)
+        report = compact_once(settings, engine, blobs, now, labels=sinks, progress=progress)
+        labelled = _join_labels(settings, engine, blobs, now)
         profiled = _profile_missing(settings, engine, blobs, now, progress)
         cleaned = _clean(settings, engine, blobs, now) if clean else {}
     if quiet and not (report.compacted or report.failed or report.recovered):
         return False
     if json:
-        found = {**asdict(report), "profiled": profiled, **cleaned}
+        found = {**asdict(report), "labelled": labelled, "profiled": profiled, **cleaned}
         typer.echo(orjson.dumps(found).decode())
     else:
-        for line in _lines(report, profiled, cleaned):
+        for line in _lines(report, labelled, profiled, cleaned):
             typer.echo(line)
     return bool(report.failed)
+
+
+def _join_labels(
+    settings: Settings, engine: Engine, blobs: BlobRoot, now: datetime
+) -> dict[str, int]:
+    """Rows that found their labels, by model."""
+    from sqlalchemy import select
+
+    from trueup.monitor.capture.labels_join import join_labels
+    from trueup.store.engine import reading
+    from trueup.store.tables import ManifestKind, manifest
+
+    waiting = manifest.c.kind == ManifestKind.WAITING_LABELS.value
+    with reading(engine) as connection:
+        names = connection.scalars(select(manifest.c.model).where(waiting).distinct()).all()
+    found = {}
+    for name in sorted(names):
+        retention = settings.model(name).windows.retention
+        found[name] = join_labels(engine, blobs, name, now=now, retention=retention).labelled
+    return {name: rows for name, rows in found.items() if rows}
 
 
 def _profile_missing(
@@ -131,7 +156,10 @@ def _clean(
 
 
 def _lines(
-    report: CompactionReport, profiled: dict[str, int], cleaned: dict[str, dict[str, int]]
+    report: CompactionReport,
+    labelled: dict[str, int],
+    profiled: dict[str, int],
+    cleaned: dict[str, dict[str, int]],
 ) -> list[str]:
     """The summary, in sentences."""
     counts = report.counts
@@ -154,6 +182,7 @@ def _lines(
         lines.append(f"Damage: {report.lost_bytes:,} bytes were no frames and are lost.")
     if report.busy:
         lines.append(f"{_many(report.busy, 'segment')} left to other processes.")
+    lines += [f"{name}: {rows:,} rows found their labels." for name, rows in labelled.items()]
     lines += [f"{name}: {rows:,} earlier rows profiled." for name, rows in profiled.items()]
     dropped: dict[str, Any] = cleaned.get("retention", {})
     if dropped.get("files"):
