@@ -42,6 +42,7 @@ from trueup.serving.intake import intakes
 from trueup.serving.lane import Lane
 from trueup.serving.listen import accept_on, allow_open_files, tls_context, tokens_required
 from trueup.serving.loader import Loader
+from trueup.serving.loading import freeze_heap
 from trueup.serving.metrics import MetricsFolder, ModelCounts
 from trueup.serving.pages import Pages
 from trueup.serving.predictor import Predictor
@@ -201,6 +202,11 @@ class Worker:
         }
 
     # --- the loader's port: called in its thread
+
+    def prepare(self) -> None:
+        import tensorflow  # noqa: F401
+
+        freeze_heap()
 
     def take(self) -> RegistrySnapshot:
         with reading(self._store.engine()) as connection:
