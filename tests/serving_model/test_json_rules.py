@@ -109,8 +109,8 @@ def test_several_named_tensors() -> None:
     found = tensors(text, signature(**dtypes))
     assert found["int_tensor"].tolist() == [[[1, 2], [3, 4], [5, 6]], [[7, 8], [9, 0], [1, 2]]]
     assert found["str_tensor"].tolist() == [["foo", "bar"], ["baz", "bat"]]
-    np.testing.assert_array_equal(found["float_tensor"], [[1, np.nan], [2, np.inf]])
-    np.testing.assert_array_equal(found["dbl_tensor"], [[np.nan], [2]])
+    np.testing.assert_array_equal(found["float_tensor"], np.array([[1, np.nan], [2, np.inf]]))
+    np.testing.assert_array_equal(found["dbl_tensor"], np.array([[np.nan], [2]]))
     assert {key: array.dtype.name for key, array in found.items() if key != "str_tensor"} == {
         "int_tensor": "int32",
         "float_tensor": "float32",
@@ -259,7 +259,7 @@ def test_floats_have_their_own_shortest_digits_and_a_point() -> None:
 def test_numbers_that_are_not_finite_are_bare_tokens(dtype: type) -> None:
     specs = {"t": TensorSpec("t", "t", "", None)}
     called = Signature("s", "predict", specs, specs)
-    array = np.array([[np.nan, np.inf], [3, -np.inf]], dtype)
+    array: Any = np.array([[np.nan, np.inf], [3, -np.inf]], dtype)
     assert write_predictions(called, True, {"t": array}, 0, 2) == (
         b'{"predictions":[[NaN,Infinity],[3.0,-Infinity]]}'
     )
