@@ -38,7 +38,8 @@ from trueup.monitor.capture.labels_sides import (
     row_columns,
     ways_of,
 )
-from trueup.monitor.capture.labels_store import Change, Snapshot, commit, delete_blobs, snapshot
+from trueup.monitor.capture.labels_store import Change, Snapshot, delete_blobs, snapshot
+from trueup.monitor.capture.labels_store import commit as commit
 from trueup.profile.hashing import hash_strings
 from trueup.store.blobs import BlobRoot
 

@@ -31,7 +31,7 @@ def _stop_at_the_manifest() -> None:
         print("copying", flush=True)
         time.sleep(600)
 
-    Path.write_bytes = stand_still  # type: ignore[method-assign]
+    Path.write_bytes = stand_still  # type: ignore[method-assign,assignment]
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timezone
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, insert, select
@@ -80,6 +81,7 @@ def test_a_model_is_registered_once(engine: Engine) -> None:
         key = connection.scalar(select(models.c.capture_key))
         assert not ensure_model(connection, "flights", AUTHOR)
         assert connection.scalar(select(models.c.capture_key)) == key
+    assert key is not None
     assert len(bytes.fromhex(key)) == 32
 
 
@@ -284,7 +286,7 @@ def test_servers_are_told_what_aliases_name(engine: Engine, add_ready: Add) -> N
 def test_a_models_variables_are_those_of_its_stable_version(engine: Engine, add_ready: Add) -> None:
     def known() -> list[str]:
         with reading(engine) as connection:
-            spec = connection.scalar(select(models.c.input_spec))
+            spec: Any = connection.scalar(select(models.c.input_spec))
         return [variable["name"] for variable in spec["variables"]]
 
     other = {"variables": [{"name": "z", "dtype": "float32", "kind": "numeric"}]}
