@@ -91,6 +91,8 @@ def agreed_spec(
     for name in common:
         note = _difference(there[name], inputs[name], source)
         notes += [note] if note else []
+        if there[name].role in (Role.IGNORED, Role.ID):
+            notes.append(f"{name} is not compared: {there[name].reason or there[name].role.value}")
     absent = [name for name in inputs if name not in there]
     if absent:
         notes.append(f"not in the training data, so not compared: {_some(absent)}")

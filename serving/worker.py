@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -102,7 +101,6 @@ class Worker:
             told=self._access.refresh,
         )
         self._policies = Policies(settings)
-        self._heap_is_settled = False
         self._blobs = BlobRoot(settings.blob_root)
         self._cache = settings.spool_dir / CACHE_FOLDER
         pages = Pages(
@@ -219,9 +217,6 @@ class Worker:
 
     def load(self, folder: Path) -> LoadedModel:
         """Load and warm; what fails here is refused before any request sees it."""
-        if not self._heap_is_settled:
-            settle_heap()
-            self._heap_is_settled = True
         loaded = load_saved_model(folder, threads=threads_of(self._settings.serving))
         try:
             result = warm(loaded, folder, batch_sizes=(1, self._settings.serving.max_batch_rows))
@@ -295,16 +290,6 @@ class LateStore:
             if self._engine is None:
                 self._engine = open_store(self._settings)
             return self._engine
-
-
-def settle_heap() -> None:
-    """Take what TensorFlow's import has made, some 500,000 objects that stay for ever, out of the
-    garbage collector's sight: each full collection looked at them for 0.1 s, and all threads stood
-    still meanwhile."""
-    import tensorflow  # noqa: F401
-
-    gc.collect()
-    gc.freeze()
 
 
 def utc_now() -> datetime:

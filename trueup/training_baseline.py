@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from trueup.baseline import Baseline, Wishes, open_baseline
 from trueup.config.settings import ModelSettings
+from trueup.datasets.column_policies import ColumnPolicies
 from trueup.datasets.open import open_dataset
 from trueup.datasets.spec_toml import SpecOverrides, apply_overrides
 from trueup.errors import BadInputError
@@ -32,6 +33,7 @@ from trueup.profile.window_length import chosen_length, window_seconds
 from trueup.records.dataset import Dataset
 from trueup.records.input_spec import InputSpec, Variable
 from trueup.serving.model_inputs import NO_INPUT, agreed_spec, not_inputs
+from trueup.store.capture_key import capture_key
 from trueup.tfdv.files import is_statistics_file
 
 # What statistics depend on.
@@ -99,26 +101,28 @@ def training_baseline(
     if len(data.sources) == 1 and _is_stored(data.sources[0]):
         return _of_statistics(data, wishes, inputs, settings)
     dataset: Dataset = open_dataset(data.sources if len(data.sources) > 1 else data.sources[0])
-    policed = dataset
-    if settings.capture.columns:
-        policed = PolicedDataset.of(open_dataset(dataset), model, settings.capture, engine)
-        workers = 1
-    known = _corrected(wishes.infer(policed), inputs, settings)
+    known = _corrected(wishes.infer(dataset), inputs, settings)
     spec, notes = agreed_spec(inputs, known, data.shown)
-    there = InputSpec(variables=tuple(v for v in spec.variables if v.name in known.by_name))
-    edges = first_pass_dataset(policed, there, workers=workers, progress=progress)
-    profile = profile_dataset(policed, edges, workers=workers, progress=progress)
+    there = spec
+    if settings.capture.columns:
+        policies = ColumnPolicies(settings.capture.columns, spec, capture_key(engine, model))
+        dataset, there = PolicedDataset(dataset, policies), policies.captured_spec()
+        workers = 1
+    there = InputSpec(variables=tuple(v for v in there.variables if v.name in known.by_name))
+    edges = first_pass_dataset(dataset, there, workers=workers, progress=progress)
+    profile = profile_dataset(dataset, edges, workers=workers, progress=progress)
     series = None
     if data.time is not None:
-        times = profile.features[data.time].numeric
+        state = profile.features.get(data.time)  # a column policy may have taken it away
+        times = None if state is None else state.numeric
         if times is not None and times.n:
             length = data.window or chosen_length(times.raw.minimum, times.raw.maximum)
             series = series_dataset(
-                policed, edges, data.time, window_seconds(length),
+                dataset, edges, data.time, window_seconds(length),
                 workers=workers, progress=progress,
             )  # fmt: skip
-    baseline = Baseline(profile, data.shown, policed.notes, policed)
-    return ModelBaseline(baseline, spec, (*notes, *policed.notes), series)
+    baseline = Baseline(profile, data.shown, dataset.notes, dataset)
+    return ModelBaseline(baseline, spec, (*notes, *dataset.notes), series)
 
 
 def _is_stored(source: str) -> bool:

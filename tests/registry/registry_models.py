@@ -32,7 +32,7 @@ def main(folder: Path) -> None:
         "flights",
         {
             "distance": ([None], tf.float32),
-            "hour": ([None, 1], tf.int64),
+            "seats": ([None, 1], tf.int64),
             "origin": ([None], tf.string),
         },
     )
