@@ -58,6 +58,7 @@ def capture(
     from trueup.cli.progress import progress_on_stderr
     from trueup.config.load import load
     from trueup.errors import BadInputError
+    from trueup.monitor.capture.labels_read import labels_of
     from trueup.monitor.capture.read import read_capture
     from trueup.store.blobs import BlobRoot
     from trueup.store.schema import open_store
@@ -71,9 +72,9 @@ def capture(
     engine = open_store(settings.store)
     try:
         wanted = [name for text in columns or () for name in text.split(",") if name]
-        found = read_capture(
-            engine, BlobRoot(settings.blob_root), model, *bounds, columns=wanted or None
-        )
+        blobs = BlobRoot(settings.blob_root)
+        labels = labels_of(engine, blobs, model, *bounds)
+        found = read_capture(engine, blobs, model, *bounds, columns=wanted or None, labels=labels)
         quiet = output is None
         with progress_on_stderr("reading", quiet=quiet) as progress, _sink(output) as sink:
             rows = _write(found, sink, form, progress)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from trueup.cli.progress import Update
     from trueup.config.settings import Settings
     from trueup.monitor.capture.compact import CompactionReport
+    from trueup.monitor.capture.labels_join import JoinReport
     from trueup.store.blobs import BlobRoot
 
 
@@ -81,19 +82,24 @@ def _pass(
 
     from trueup.cli.progress import progress_on_stderr
     from trueup.monitor.capture.compact import compact_once
+    from trueup.monitor.capture.labels_join import join_all_labels
+    from trueup.monitor.capture.labels_sink import label_sinks
 
     now = datetime.now(timezone.utc)
     with progress_on_stderr("compacting", quiet=json) as progress:
-        report = compact_once(settings, engine, blobs, now, progress=progress)
+        sinks = label_sinks(settings, engine, blobs)
+        report = compact_once(settings, engine, blobs, now, labels=sinks, progress=progress)
+        joined = join_all_labels(settings, engine, blobs, now)
         profiled = _profile_missing(settings, engine, blobs, now, progress)
         cleaned = _clean(settings, engine, blobs, now) if clean else {}
     if quiet and not (report.compacted or report.failed or report.recovered):
         return False
     if json:
         found = {**asdict(report), "profiled": profiled, **cleaned}
+        found["labels"] = {name: asdict(each) for name, each in joined.items()}
         typer.echo(orjson.dumps(found).decode())
     else:
-        for line in _lines(report, profiled, cleaned):
+        for line in [*_lines(report, profiled, cleaned), *_label_lines(joined)]:
             typer.echo(line)
     return bool(report.failed)
 
@@ -166,6 +172,18 @@ def _lines(
         lines.append(f"{_many(orphans, 'orphaned file')} deleted.")
     lines += report.problems
     lines += [f"Not compacted, {name}: {why}" for name, why in report.failed.items()]
+    return lines
+
+
+def _label_lines(joined: dict[str, JoinReport]) -> list[str]:
+    lines = []
+    for name, report in joined.items():
+        if report.labelled or report.expired:
+            lines.append(
+                f"{name}: {_many(report.labelled, 'row')} labelled, "
+                f"{_many(report.waiting, 'label')} waiting, {report.expired:,} given up."
+            )
+        lines += [f"{name}: {sentence}." for sentence in report.sentences]
     return lines
 
 
