@@ -133,6 +133,15 @@ def shown(value: Any) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
 
 
+def numpy_dtype(dtype: str) -> Any:
+    """NumPy's type of a spec's; ``bfloat16`` is TensorFlow's own."""
+    if dtype == "bfloat16":
+        import tensorflow as tf
+
+        return np.dtype(tf.bfloat16.as_numpy_dtype)
+    return np.dtype(np.object_ if dtype == "string" else dtype)
+
+
 class _Unfit(Exception):
     """Somewhere in a column; which value it is has not been looked for."""
 
@@ -152,9 +161,7 @@ def _floats(values: Sequence[Any], dtype: str, missing: Any) -> Array:
         if not kinds <= _NUMBERS:
             raise _Unfit
     if dtype == "bfloat16":
-        from ml_dtypes import bfloat16  # comes with TensorFlow
-
-        return np.fromiter(values, np.float32, len(values)).astype(bfloat16)
+        return np.fromiter(values, np.float32, len(values)).astype(numpy_dtype(dtype))
     return np.fromiter(values, dtype, len(values))
 
 

@@ -10,7 +10,7 @@ import pytest
 from trueup.serving.saved_model import LoadedModel, load_saved_model
 
 SCALARS = {
-    "f16": "float16", "f32": "float32", "f64": "float64",
+    "bf16": "bfloat16", "f16": "float16", "f32": "float32", "f64": "float64",
     "i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64",
     "u8": "uint8", "u16": "uint16", "u32": "uint32", "u64": "uint64",
     "flag": "bool", "text": "string",

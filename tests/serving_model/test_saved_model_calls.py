@@ -59,7 +59,7 @@ def test_signatures_are_read(model: LoadedModel) -> None:
 
 def test_rows_of_every_type(model: LoadedModel) -> None:
     row = {
-        "f16": 0.5, "f32": 0.1, "f64": 0.1, "i8": -128, "i16": 32767, "i32": -(2**31),
+        "bf16": 0.75, "f16": 0.5, "f32": 0.1, "f64": 0.1, "i8": -128, "i16": 32767, "i32": -(2**31),
         "i64": 2**63 - 1, "u8": 255, "u16": 65535, "u32": 2**32 - 1, "u64": 2**64 - 1,
         "flag": True, "text": "naïve ☃",
     }  # fmt: skip
