@@ -124,6 +124,7 @@ def _close(a: np.ndarray, b: np.ndarray, relative: float) -> np.ndarray:
     """Equal within ``relative`` of the larger; NaN equals NaN, an infinity itself."""
     with np.errstate(invalid="ignore", over="ignore"):
         near = np.abs(a - b) <= relative * np.maximum(np.abs(a), np.abs(b))
+    near &= np.isfinite(a) & np.isfinite(b)  # any share of an infinity is infinite
     return near | (a == b) | (np.isnan(a) & np.isnan(b))
 
 
@@ -175,14 +176,14 @@ def _microseconds(values: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 
 def _objects(training: pa.Array, serving: pa.Array, previous: pa.Array | None) -> Differences:
     """Strings, and whatever else is compared by equality; distinct pairs are looked at once."""
-    old, new = training.to_pylist(), serving.to_pylist()
-    before = previous.to_pylist() if previous is not None else None
+    old, new = (list(map(_hashable, side.to_pylist())) for side in (training, serving))
+    before = list(map(_hashable, previous.to_pylist())) if previous is not None else None
     pairs: Counter[tuple[Any, Any]] = Counter()
     stale = 0
     for place, (a, b) in enumerate(zip(old, new, strict=True)):
-        if a == b:
+        if a == b or a is b:
             continue
-        pairs[_hashable(a), _hashable(b)] += 1
+        pairs[a, b] += 1
         if before is not None and b is not None and b == before[place]:
             stale += 1
     patterns: Counter[Pattern] = Counter()
@@ -217,10 +218,14 @@ def _of_objects(a: Any, b: Any) -> Pattern | None:
     return None
 
 
+_NAN = float("nan")
+
+
 def _hashable(value: Any) -> Any:
+    """Lists as tuples, and each NaN as one and the same object, by which it equals itself."""
     if isinstance(value, list):
         return tuple(_hashable(one) for one in value)
-    return value
+    return _NAN if value != value else value
 
 
 def _stale(patterns: Counter[Pattern], count: int) -> None:

@@ -184,8 +184,8 @@ def _widened(one: Measured, design: float) -> Measured:
 
 
 def _beyond(one: Measured) -> float:
-    """z where its p-value is too small for a float: the statistic itself if it is one."""
-    if one.quantity is Quantity.OUT_OF_RANGE or one.statistic is None:
+    """z where its p-value is too small for a float: the statistic itself."""
+    if one.statistic is None:
         return LARGEST_Z
     return max(abs(one.statistic), LARGEST_Z)
 

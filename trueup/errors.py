@@ -66,6 +66,11 @@ class FrameError(TrueupError):
     """A frame file is damaged before its torn tail, or is held by another process."""
 
 
+class CaptureFullError(TrueupError):
+    """The capture has no room, or its disk fails: the attempt was not written, and is answered 503.
+    ``retry`` says whether it may be written elsewhere."""
+
+
 class ProfileError(TrueupError):
     """Profiles that cannot be merged or read (other edges, other format version)."""
 

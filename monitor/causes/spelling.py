@@ -140,20 +140,37 @@ def _cut_texts(pair: FeaturePair) -> Diagnosis | None:
     longer = _share_from(before, edges, limit)
     if longer < 0.01 or abs(at_limit - longer) > 0.2 * longer:
         return None
-    own = _share_from(before, edges, limit) - _share_from(before, edges, limit + 1)
+    if limit in edges.atoms:
+        own = float(before.counts[_bin_of(edges, limit) + 1]) / before.n
+    else:
+        own = longer - _share_from(before, edges, limit + 1)
     if own > 0.5 * longer:
         return None  # training had as many of just this length: nothing piled up
+    if _unseen_share(pair) < MATCHED * (longer - own):
+        return None  # what is there, training knows: longer categories went out of use
     return _truncated(pair, int(limit), f"no text is longer, {percent(longer)} of training's "
                       "were as long or longer", at_limit)  # fmt: skip
 
 
+def _unseen_share(pair: FeaturePair) -> float:
+    """Share of serving's values that training did not have, as what is cut off must be; 1 where
+    values are not kept."""
+    after = pair.serving.categories
+    return after.unseen / after.n if after is not None and after.n else 1.0
+
+
 def _share_from(state: NumericState, edges: NumericEdges, length: float) -> float:
     """Share of the lengths that are at least ``length``, by whole bins."""
+    return float(state.counts[_bin_of(edges, length) + 1 :].sum()) / state.n
+
+
+def _bin_of(edges: NumericEdges, length: float) -> int:
+    """Index of the bin that holds ``length``; the number of bins where it is beyond them."""
     place = int(np.searchsorted(edges.edges, length, side="left"))
     place = min(place, edges.bins - 1) if length <= edges.edges[-1] else edges.bins
     if place < edges.bins and edges.edges[place] > length and place > 0:
         place -= 1
-    return float(state.counts[place + 1 :].sum()) / state.n
+    return place
 
 
 def _truncated(pair: FeaturePair, length: int, example: str, share: float) -> Diagnosis:

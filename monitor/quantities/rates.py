@@ -134,7 +134,7 @@ def _outside_training(
             "order statistics of training",
             f"{percent(outside / n)} of {pair.name} lie outside training's range of "
             f"{number(edges[0])} … {number(edges[-1])}{unit}, reaching {' and '.join(extremes)}",
-            p_value=float(test.p_value), statistic=float(outside),
+            p_value=float(test.p_value), statistic=float(test.statistic),
             null_quantile=100 * (null_rate - outside0 / n0),
             low=100 * (low - max(null_rate, expected)), high=100 * (high - outside0 / n0),
             threshold=limits.rate, dead_band=limits.rate * limits.dead,

@@ -191,6 +191,31 @@ def test_infinities_alone_in_training_are_worth_a_look(compare_here, tmp_path) -
     assert "no finite value in training" in run.findings("x")[Quantity.PRESENCE].reason
 
 
+def not_utf8(texts: list[bytes], kind: pa.DataType) -> pa.Array:
+    """Bytes under the name of strings, which Arrow and Parquet take on trust."""
+    broken = pa.array(texts, pa.binary()).view(pa.string())
+    if pa.types.is_list(kind):
+        ones = pa.array(np.arange(len(texts) + 1, dtype=np.int32))
+        return pa.ListArray.from_arrays(ones, broken)
+    return broken.dictionary_encode() if pa.types.is_dictionary(kind) else broken
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.list_(pa.string()), pa.dictionary(pa.int32(), pa.string())], ids=str
+)
+def test_strings_of_parquet_that_are_not_utf8(compare_here, tmp_path, kind) -> None:
+    sides = []
+    for side, texts in (("a", [b"Krak\xf3w", b"Oslo"]), ("b", [b"Krak\xf3w", b"Rome"])):
+        cities = not_utf8(texts * (ROWS // 2), kind)
+        sides.append(tmp_path / f"{side}.parquet")
+        pq.write_table(pa.table({"fare": column("float", 0), "city": cities}), sides[-1])
+    run = compare_here(*sides, "--json")
+    assert run.columns == {"fare", "city"}
+    shown = next(s for s in run.report.features if s.feature == "city").categories
+    assert "Krak\\xf3w" in {one.value for one in shown}
+    assert run.findings("city")[Quantity.UNSEEN].serving == pytest.approx(50.0)
+
+
 NAMES = ["a.b", " lead", "two\nlines", "<b>bold</b>", "[red]x[/red]", "x" * 10_000, "é", "e\u0301"]
 
 

@@ -151,6 +151,7 @@ UNREADABLE: dict[str, tuple[str, bytes, str]] = {
         "a.parquet", parquet(pa.table({"a": [{"b": 1}], "a.b": [2]})), "two columns named 'a.b'"
     ),
     "two by nested JSON": ("a.jsonl", b'{"a": {"b": 1}, "a.b": 2}\n', "named 'a.b'"),
+    "two keys in JSON": ("a.jsonl", b'\n{"a": 1, "a": 2}\n', "line 2 has two columns named 'a'"),
     # JSON
     "array on top": ("a.json", b'[{"fare": 1}, {"fare": 2}]', "holds an array, not an object"),
     "array over lines": ("a.json", b'[\n{"fare": 1}\n]', "holds an array, not an object"),

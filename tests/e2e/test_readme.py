@@ -18,7 +18,7 @@ BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 EXIT_CODES = {
     "python - <<'PYTHON'": 0,
-    "trueup compare winter.parquet july.parquet --html report.html": 3,
+    "trueup compare winter.parquet july.parquet --spec flights.toml --html report.html": 3,
     "trueup compare winter.parquet july.parquet --time time_hour": 3,
     "trueup compare training.parquet served.parquet --key request_id": 4,
     "trueup profile winter.parquet -o winter.profile --write-spec columns.toml": 0,

@@ -282,6 +282,29 @@ def test_truncated_texts(compare) -> None:
     assert_drift_without_cause(report, "x")
 
 
+@pytest.mark.parametrize(
+    ("known", "left"),
+    [
+        (["yes", "no", "maybe"], ["yes", "no"]),
+        (["a", "b", "unknown"], ["a", "b"]),
+        (["AA", "UA", "hawaiian"], ["AA", "UA"]),
+    ],
+)
+def test_a_long_category_out_of_use_is_no_truncation(compare, known, left) -> None:
+    serving = (left * 1100)[:2100]
+    assert_drift_without_cause(compare({"x": known * 700}, {"x": serving}), "x")
+
+
+def test_short_texts_alone_are_no_truncation(compare) -> None:
+    def text(n: int, seed: int) -> list[str]:
+        letters = np.random.default_rng([9, seed]).choice(list("ab cd"), (1000, n))
+        return ["".join(row) for row in letters]
+
+    mixed = text(64, 0) + text(64, 1) + text(128, 2)
+    sides = {"x": mixed}, {"x": text(64, 3) + text(64, 4)}
+    assert_drift_without_cause(compare(*sides, kinds={"x": Kind.TEXT}), "x")
+
+
 def test_new_short_names_are_no_truncation(compare) -> None:
     serving = ["A" if r < 0.1 else v for v, r in zip(airlines(1), rng(3).random(N), strict=True)]
     report = compare({"x": airlines(0)}, {"x": serving})

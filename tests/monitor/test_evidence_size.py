@@ -219,3 +219,13 @@ def test_a_variance_that_grew_is_found() -> None:
     kurtosis = evidence.pooled_kurtosis(2000, s, f, 2000, s0, f0)
     p = evidence.variance_test(2000, s / 1999, 2000, s0 / 1999, kurtosis).p_value
     assert rejected(p, 0.05) > 0.85
+
+
+def test_what_lies_outside_is_told_apart_also_where_p_is_0() -> None:
+    """Windows divide this statistic: were it capped, all of serving could lie outside unseen."""
+    outside = np.array([900, 1100, 5000, 29_300])
+    found = evidence.outside_test(outside, 29_383, 0, 29_383)
+    assert found.p_value[-1] == 0.0 < found.p_value[0]
+    assert np.all(np.isfinite(found.statistic)) and np.all(np.diff(found.statistic) > 0)
+    # by the leading term of the geometric tail: p = 2**-29300
+    assert found.statistic[-1] == pytest.approx(np.sqrt(2 * 29_300 * np.log(2)), rel=0.01)

@@ -126,6 +126,20 @@ def test_lists_are_compared_as_a_whole() -> None:
     assert (skew.rows, skew.differing) == (4, 1)
 
 
+def test_an_infinity_equals_itself_alone() -> None:
+    infinite = values()
+    infinite[::10] = np.inf
+    assert skew_of(NUMBER, infinite, infinite).differing == 0
+    assert skew_of(NUMBER, values(), infinite).differing == N // 10
+    assert skew_of(NUMBER, infinite, -infinite).differing == N
+
+
+def test_not_a_number_in_lists_equals_itself() -> None:
+    listed = NUMBER.model_copy(update={"shape": (-1,)})
+    before, after = (pa.array([[1.0, float("nan")], [float("nan")], [2.0]]) for _ in "ab")
+    assert row_skew(listed, before, after).differing == 0
+
+
 def test_batches_merge_to_the_whole() -> None:
     before, after = values(), np.round(values(), 1)
     whole = skew_of(NUMBER, before, after)

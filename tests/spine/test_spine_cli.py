@@ -163,8 +163,10 @@ def test_debug_shows_the_traceback(
     assert "unexpected ZeroDivisionError: oh" in shown
 
 
-def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
-    script = '"$0" -m trueup.cli.main --help | true; echo ${PIPESTATUS[0]}'
+@pytest.mark.parametrize("command", ["--help", "profile a.csv", "profile a.csv --json", "doctor"])
+def test_a_reader_that_leaves_is_no_error(command: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("fare\n" + "1.5\n" * 40)
+    script = f'"$0" -m trueup.cli.main {command} | true; echo ${{PIPESTATUS[0]}}'
     done = subprocess.run(
         ["bash", "-c", script, sys.executable],
         cwd=tmp_path,

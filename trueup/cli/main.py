@@ -11,14 +11,12 @@ A command says what went wrong by raising a :class:`~trueup.errors.TrueupError`,
 exit code by ``raise typer.Exit(3)``. :func:`main` turns what comes out of it into one sentence on
 standard error and an exit code:
 
-====================================  ==========
-the command line is wrong             2
+====================================  ===the command line is wrong             2
 ``TrueupError``                       its ``exit_code``: 2 for bad input, 1 for a failure
 Ctrl-C                                130
 the reader of standard output left    141, in silence (a shell's code for SIGPIPE)
 any other exception                   1, with its type; ``TRUEUP_DEBUG=1`` shows the traceback
-====================================  ==========
-"""
+====================================  ==="""
 
 from __future__ import annotations
 
@@ -59,6 +57,20 @@ COMMANDS: dict[str, Entry] = {
     ),
     "profile": Entry("trueup.cli.profile:profile", "Say what is in a data set; keep its profile."),
     "tfdv": Entry("trueup.cli.tfdv:tfdv", "Infer schemas and find anomalies by TFDV itself."),
+    "token": Entry("trueup.cli.token:token", "Make, list and revoke tokens for the server."),
+    "import": Entry(
+        "trueup.cli.registry:import_model", "Register a model trained elsewhere as a version."
+    ),
+    "versions": Entry("trueup.cli.registry:versions", "List a model's versions."),
+    "promote": Entry("trueup.cli.registry:promote", "Make a version live."),
+    "rollback": Entry("trueup.cli.registry:rollback", "Go back to the version that was live."),
+    "serve": Entry("trueup.cli.serve:serve", "Answer predictions, and capture every request."),
+    "compact": Entry(
+        "trueup.cli.compact:compact", "Turn captured requests into rows and window profiles."
+    ),
+    "capture": Entry("trueup.cli.capture:capture", "Read captured rows back."),
+    "ingest": Entry("trueup.cli.ingest:ingest", "Bring in raw inputs that were logged elsewhere."),
+    "labels": Entry("trueup.cli.labels:labels", "Bring in true outcomes and find their rows."),
     "doctor": Entry(
         "trueup.cli.doctor:doctor", "Check installation, store, disk and clock; say what to mend."
     ),
@@ -99,13 +111,17 @@ class LazyGroup(TyperGroup):
 
 @contextmanager
 def _our_endings() -> Iterator[None]:
-    """Typer ends these two in ways of its own, which differ between its releases."""
+    """Typer and Rich end these two in ways of their own, which differ between their releases."""
     try:
         yield
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
     except BrokenPipeError:
         raise typer.Exit(EXIT_BROKEN_PIPE) from None
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # Rich makes it an exit with 1
+            raise typer.Exit(EXIT_BROKEN_PIPE) from None
+        raise
 
 
 def _load(name: str, entry: Entry) -> Any:

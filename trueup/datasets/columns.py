@@ -229,6 +229,27 @@ def _as_string(array: pa.Array) -> pa.Array:
     return array.cast(pa.string())
 
 
+def sound(array: pa.Array) -> pa.Array:
+    """``array``, of a leaf type, with backslash escapes where its text is not UTF-8.
+
+    Parquet and Arrow do not check what a writer calls a string, and the first value that Python
+    has to see would fail.
+
+    >>> broken = pa.array([b"ok", b"a\\xff"]).view(pa.string())
+    >>> sound(broken).to_pylist()
+    ['ok', 'a\\\\xff']
+    """
+    t = pa.types
+    if t.is_string(array.type):
+        return decode(array.cast(pa.binary()))
+    if t.is_list(array.type) and t.is_string(array.type.value_type):
+        elements = array.flatten()
+        if sound(elements).equals(elements):
+            return array
+        return list_of(pc.list_value_length(array), sound(elements))
+    return array
+
+
 def decode(array: pa.Array) -> pa.Array:
     """Binary as string; bytes that are not UTF-8 are replaced by backslash escapes.
 

@@ -91,6 +91,7 @@ def scan_json(file: File) -> Scan:
         for block in blocks(stream, cut_lines, source=file.path, offset=start):
             rows, count = _rows(file, block)
             escaped += count
+            _refuse_repeated_keys(file, block)
             scan.rows += len(rows)
             end = block.offset + len(block.data)
             if rows and not file.compression:
@@ -195,6 +196,22 @@ def _nesting(text: str) -> int:
         depth += 1 if bracket in "{[" else -1
         deepest = max(deepest, depth)
     return deepest
+
+
+def _refuse_repeated_keys(file: File, block: Block) -> None:
+    """:class:`DataError` when the first object of ``block`` has a key twice: a parser keeps the
+    last value, and a column would be gone without a word. (A writer that repeats a key does so in
+    every object.)"""
+    place, line = next(
+        ((place, line) for place, line in enumerate(block.data.split(b"\n")) if line.strip()),
+        (0, b"{}"),
+    )
+
+    def seen_once(pairs: list[tuple[str, Any]]) -> None:
+        names = [name for name, _ in pairs]
+        flat_names(names, f"{file.path}, line {block.first_line + place}")
+
+    json.loads(_escape(line)[0], object_pairs_hook=seen_once, parse_int=_integer)
 
 
 def _object(text: str, where: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from trueup.datasets.columns import coerce, unify
+from trueup.datasets.columns import coerce, sound, unify
 from trueup.datasets.encoding import encodable
 from trueup.datasets.nested import quoted, some
 from trueup.errors import DataError
@@ -108,10 +108,11 @@ def select(schema: pa.Schema, columns: Sequence[str]) -> pa.Schema:
 
 
 def conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """``batch`` with exactly the fields of ``schema``; a column it lacks is all null."""
+    """``batch`` with exactly the fields of ``schema`` and text that is valid; a column it lacks is
+    all null."""
     have = {name: index for index, name in enumerate(batch.schema.names)}
     arrays = [
-        coerce(batch.column(have[field.name]), field.type)
+        sound(coerce(batch.column(have[field.name]), field.type))
         if field.name in have
         else pa.nulls(batch.num_rows, field.type)
         for field in schema

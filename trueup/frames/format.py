@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from functools import lru_cache
 
 import google_crc32c
 
@@ -26,6 +27,8 @@ _MASK_DELTA = 0xA282EAD8
 _LENGTH = struct.Struct("<Q")
 _CRC = struct.Struct("<I")
 _HEADER = struct.Struct("<8sI")
+_pack_crc = _CRC.pack
+_crc32c = google_crc32c.value
 
 
 def masked_crc32c(data: bytes) -> int:
@@ -34,7 +37,7 @@ def masked_crc32c(data: bytes) -> int:
     >>> hex(masked_crc32c(b"123456789"))  # unmasked: 0xe3069283
     '0xc78ab0e5'
     """
-    crc: int = google_crc32c.value(data)
+    crc: int = _crc32c(data)
     return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF
 
 
@@ -46,18 +49,20 @@ def encode(payloads: Iterable[bytes]) -> bytes:
     """
     parts: list[bytes] = []
     for payload in payloads:
-        if len(payload) > MAX_PAYLOAD_BYTES:
-            raise FrameError(
-                f"a frame of {len(payload)} bytes is over the limit of {MAX_PAYLOAD_BYTES}"
-            )
-        length = _LENGTH.pack(len(payload))
-        parts += (
-            length,
-            _CRC.pack(masked_crc32c(length)),
-            payload,
-            _CRC.pack(masked_crc32c(payload)),
-        )
+        length = len(payload)
+        if length > MAX_PAYLOAD_BYTES:
+            raise FrameError(f"a frame of {length} bytes is over the limit of {MAX_PAYLOAD_BYTES}")
+        crc = _crc32c(payload)
+        masked = (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF
+        parts += (_header(length), payload, _pack_crc(masked))
     return b"".join(parts)
+
+
+@lru_cache(maxsize=4096)
+def _header(length: int) -> bytes:
+    """The 12 bytes before a payload of ``length``: requests of one model are of few lengths."""
+    packed = _LENGTH.pack(length)
+    return packed + _pack_crc(masked_crc32c(packed))
 
 
 def payload_length(header: bytes) -> int | None:

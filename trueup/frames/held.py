@@ -36,6 +36,11 @@ class HeldFile:
     def size(self) -> int:
         return os.fstat(self.fd).st_size
 
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the file is still found under its name (nobody deleted or replaced it)."""
+        return _is_still_at(self.path, self.fd)
+
     def truncate(self, size: int) -> None:
         """Cut the file to ``size`` bytes, durably."""
         os.ftruncate(self.fd, size)

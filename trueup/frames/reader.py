@@ -8,7 +8,7 @@ itself holds frames could pose as some; that is why it is asked for and not the 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,8 +92,17 @@ def recover(path: Path, *, salvage: bool = False) -> Recovery:
         return recover_held(held, salvage=salvage)
 
 
-def recover_held(held: HeldFile, *, salvage: bool = False) -> Recovery:
-    """As :func:`recover`, for a caller who holds the file already and goes on holding it."""
+def recover_held(
+    held: HeldFile,
+    *,
+    salvage: bool = False,
+    before_cut: Callable[[Recovery], None] | None = None,
+) -> Recovery:
+    """As :func:`recover`, for a caller who holds the file already and goes on holding it.
+
+    :param before_cut: is told what was found while the file is still as it was, so that a count of
+        what is lost can be made durable before the loss.
+    """
     size = held.size
     frames = end = 0
     damage: list[Damaged] = []
@@ -111,15 +120,18 @@ def recover_held(held: HeldFile, *, salvage: bool = False) -> Recovery:
         tail = TailKind.CORRUPT
     if inside and not salvage:
         raise FrameError(_damage_sentence(held.path, inside[0], frames))
-    if end < size:
-        held.truncate(end)
-    return Recovery(
+    found = Recovery(
         frames=frames,
         cut_bytes=size - end,
         tail=tail,
         damaged_spans=len(inside),
         damaged_bytes=sum(span.length for span in inside),
     )
+    if before_cut is not None:
+        before_cut(found)
+    if end < size:
+        held.truncate(end)
+    return found
 
 
 def _damage_sentence(path: Path, span: Damaged, frames: int) -> str:

@@ -26,31 +26,37 @@ class FrameWriter:
     def __init__(self, path: Path, *, sync: bool = False) -> None:
         self.path = path
         self.sync = sync
-        self._held = HeldFile(path, create=True)
+        self.held = HeldFile(path, create=True)
         try:
-            self.recovery: Recovery = recover_held(self._held)
+            self.recovery: Recovery = recover_held(self.held)
             if sync:
-                _sync_folder(path.parent)
+                sync_folder(path.parent)
         except BaseException:
-            self._held.close()
+            self.held.close()
             raise
         self.frames = self.recovery.frames
-        self.size = self._held.size
+        self.size = self.held.size
         self._torn = False
         self._failed = False
 
     def append(self, payloads: Sequence[bytes]) -> int:
         """Write all of ``payloads`` and return the index of the first of them in the file.
 
+        :raises FrameError: as :meth:`append_encoded`; also when a payload is too long.
+        """
+        return self.append_encoded(encode(payloads), len(payloads))
+
+    def append_encoded(self, data: bytes, count: int) -> int:
+        """Write ``data``, which is ``count`` frames already encoded; else as :meth:`append`.
+
         :raises FrameError: when they could not be written (a full disk, a size limit). The file is
             then as it was before the call, and ``retry`` says whether the writer can go on.
         """
-        if self._failed or self._held.fd < 0:
+        if self._failed or self.held.fd < 0:
             raise FrameError(
                 f"frame file {self.path} takes no more frames",
                 remedy="open another one",
             )
-        data = encode(payloads)
         first = self.frames
         try:
             if self._torn:
@@ -59,7 +65,7 @@ class FrameWriter:
         except OSError as error:
             self._undo()
             raise FrameError(
-                f"{len(payloads)} frames could not be written to {self.path}: {error.strerror}",
+                f"{count} frames could not be written to {self.path}: {error.strerror}",
                 remedy="free disk space or raise the limit",
                 retry=True,
             ) from error
@@ -69,20 +75,20 @@ class FrameWriter:
         if self.sync:
             self.flush()
         self.size += len(data)
-        self.frames += len(payloads)
+        self.frames += count
         return first
 
     def _write(self, data: bytes) -> None:
-        written = os.write(self._held.fd, data)
+        written = os.write(self.held.fd, data)
         rest = memoryview(data)
         while written < len(data):  # a nearly full disk takes a part, then says why
-            written += os.write(self._held.fd, rest[written:])
+            written += os.write(self.held.fd, rest[written:])
 
     def flush(self) -> None:
         """``fsync``. After a failure the kernel may have dropped the pages and forgotten it, so
         no later success can be believed: the writer takes no more frames."""
         try:
-            os.fsync(self._held.fd)
+            os.fsync(self.held.fd)
         except OSError as error:
             self._failed = True
             self._undo()
@@ -90,6 +96,17 @@ class FrameWriter:
                 f"frame file {self.path} could not be made durable: {error.strerror}",
                 remedy="check the disk; open another file",
             ) from error
+
+    @property
+    def torn(self) -> bool:
+        """Whether bytes that were taken back are still in the file, because cutting it failed."""
+        return self._torn
+
+    def cut_to(self, size: int, frames: int) -> None:
+        """Take back what was appended behind ``size``, before which lie ``frames`` frames. See
+        ``torn`` for whether that worked."""
+        self.size, self.frames = size, frames
+        self._undo()
 
     def _undo(self) -> None:
         """Take a half-written batch back now, or before the next one if even that fails."""
@@ -99,12 +116,12 @@ class FrameWriter:
             self._torn = True
 
     def _roll_back(self) -> None:
-        os.ftruncate(self._held.fd, self.size)
+        os.ftruncate(self.held.fd, self.size)
         self._torn = False
 
     def close(self) -> None:
         """Let go of the file; closing twice does nothing."""
-        self._held.close()
+        self.held.close()
 
     def __enter__(self) -> FrameWriter:
         return self
@@ -118,8 +135,8 @@ class FrameWriter:
         self.close()
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a new file's name durable."""
+def sync_folder(folder: Path) -> None:
+    """Make the names of files in ``folder`` durable: new ones, changed ones, deleted ones."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)

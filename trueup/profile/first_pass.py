@@ -28,12 +28,19 @@ _SAMPLE_LARGEST, _SAMPLE_SMALLEST = 1 << 16, 1 << 12
 _SAMPLE_BUDGET = 1 << 24  # values of all columns together: 270 MB with their priorities at most
 
 
-def first_pass(batches: Iterable[pa.RecordBatch], spec: InputSpec, part: int = 0) -> FirstPass:
+Limits = dict[str, tuple["np.uint64 | None", "np.uint64 | None"]]
+"""By variable: from which priority on its numbers, and its lengths, cannot be in the samples."""
+
+
+def first_pass(
+    batches: Iterable[pa.RecordBatch], spec: InputSpec, part: int = 0, limits: Limits | None = None
+) -> FirstPass:
     """What all rows of ``batches`` say about the edges.
 
     :param part: number of this part of the data set; parts are sampled independently.
+    :param limits: of the result that this one is to be included in.
     """
-    found = FirstPass.empty(spec, part)
+    found = FirstPass.empty(spec, part, limits)
     for batch in sized(batches):
         found.add(batch)
     return found
@@ -60,11 +67,10 @@ class _Range:
             self.n += values.size
             self.sample.add(values, order)
 
-    def merge(self, other: _Range) -> _Range:
-        return _Range(
-            self.sample.merge(other.sample),
-            min(self.low, other.low), max(self.high, other.high), self.n + other.n,
-        )  # fmt: skip
+    def include(self, other: _Range) -> None:
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+        self.n += other.n
+        self.sample.include(other.sample)
 
     def edges(self) -> NumericEdges | None:
         return numeric_edges(self.sample.values(), self.low, self.high) if self.n else None
@@ -80,13 +86,10 @@ class _Summary:
     vocabulary: VocabularyCounter = field(default_factory=VocabularyCounter)
     elements: int = 0
 
-    def merge(self, other: _Summary) -> _Summary:
-        return _Summary(
-            self.variable,
-            self.numbers.merge(other.numbers),
-            self.lengths.merge(other.lengths),
-            self.vocabulary.merge(other.vocabulary),
-        )
+    def include(self, other: _Summary) -> None:
+        self.numbers.include(other.numbers)
+        self.lengths.include(other.lengths)
+        self.vocabulary.include(other.vocabulary)
 
     def add(self, array: pa.Array, order: np.ndarray, part: int) -> None:
         """Count ``array``, whose rows have the sampling priorities ``order``."""
@@ -138,16 +141,17 @@ class FirstPass:
     rows: int = 0
 
     @classmethod
-    def empty(cls, spec: InputSpec, part: int = 0) -> FirstPass:
+    def empty(cls, spec: InputSpec, part: int = 0, limits: Limits | None = None) -> FirstPass:
         variables = profiled(spec)
         size = _SAMPLE_BUDGET // max(len(variables), 1)
         size = min(max(size, _SAMPLE_SMALLEST), _SAMPLE_LARGEST)
-        return cls(
-            spec,
-            part,
-            {v.name: _Summary(v, _Range(ValueSample(size)), _Range(ValueSample(size)))
-             for v in variables},
-        )  # fmt: skip
+        summaries = {}
+        for variable in variables:
+            numbers, lengths = (limits or {}).get(variable.name, (None, None))
+            summaries[variable.name] = _Summary(
+                variable, _Range(ValueSample(size, numbers)), _Range(ValueSample(size, lengths))
+            )
+        return cls(spec, part, summaries)
 
     def add(self, batch: pa.RecordBatch) -> None:
         order = priorities(self.rows, batch.num_rows, self.part)
@@ -157,14 +161,19 @@ class FirstPass:
             if name in index:
                 summary.add(batch.column(index[name]), order, self.part)
 
-    def merge(self, other: FirstPass) -> FirstPass:
-        """Of both parts, which must have different numbers."""
-        return FirstPass(
-            self.spec,
-            self.part,
-            {name: s.merge(other.summaries[name]) for name, s in self.summaries.items()},
-            self.rows + other.rows,
-        )
+    def include(self, other: FirstPass) -> None:
+        """Make this the result of both parts, which must have different numbers. In place, for
+        copies of hundreds of columns' samples would be most of the memory that is needed."""
+        for name, summary in self.summaries.items():
+            summary.include(other.summaries[name])
+        self.rows += other.rows
+
+    def limits(self) -> Limits:
+        """What parts that are still to be included need not send; the result is the same."""
+        return {
+            name: (summary.numbers.sample.limit(), summary.lengths.sample.limit())
+            for name, summary in self.summaries.items()
+        }
 
     def edges(self) -> Edges:
         """The frozen edges."""

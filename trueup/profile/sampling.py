@@ -28,37 +28,44 @@ class ValueSample:
     """Bottom-k sample of float64 values.
 
     :param size: values that are kept; with fewer in all, the sample is all of them.
+    :param limit: leaves out values of this priority and above: the :meth:`limit` of a sample that
+        this one is to be included in.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, limit: np.uint64 | None = None) -> None:
         self.size = size
-        self._values: list[np.ndarray] = []
-        self._priorities: list[np.ndarray] = []
+        # One piece of memory for twice the sample, filled and cut in place: pieces that come and
+        # go leave holes, which a process has to its end.
+        self._values = np.zeros(0)
+        self._priorities = np.zeros(0, np.uint64)
         self._held = 0
-        self._limit: np.uint64 | None = None
+        self._limit = limit
 
     def add(self, values: np.ndarray, priorities: np.ndarray) -> None:
         """Offer ``values`` with their uint64 ``priorities``, both of shape ``(n,)``."""
         if self._limit is not None:
             few = np.flatnonzero(priorities < self._limit)
-            if not few.size:
-                return
             values, priorities = values[few], priorities[few]
-        self._values.append(np.array(values, np.float64))
-        self._priorities.append(np.array(priorities, np.uint64))
-        self._held += values.size
-        if self._held >= 2 * self.size:
-            self._cut()
+        start = 0
+        while start < values.size:
+            if self._held >= len(self._values):
+                self._make_room()
+            end = min(values.size, start + len(self._values) - self._held)
+            self._put(slice(self._held, self._held + end - start), values[start:end],
+                      priorities[start:end])  # fmt: skip
+            start = end
 
-    def merge(self, other: ValueSample) -> ValueSample:
-        merged = ValueSample(self.size)
-        merged._values, merged._priorities = list(self._values), list(self._priorities)
-        merged._held = self._held
-        limits = [limit for limit in (self._limit, other._limit) if limit is not None]
-        merged._limit = min(limits, default=None)  # enough values lie below either
-        for values, order in zip(other._values, other._priorities, strict=True):
-            merged.add(values, order)
-        return merged
+    def include(self, other: ValueSample) -> None:
+        """Make this the sample of both; the values of the other come behind."""
+        if other._limit is not None:  # enough values lie below either
+            limit = other._limit if self._limit is None else min(self._limit, other._limit)
+            self._limit = limit
+        self.add(other._values[: other._held], other._priorities[: other._held])
+
+    def limit(self) -> np.uint64 | None:
+        """The priority from which on values cannot come into this sample any more."""
+        self._cut()
+        return self._limit
 
     def values(self) -> np.ndarray:
         """The sample, ascending."""
@@ -67,15 +74,31 @@ class ValueSample:
     def unsorted(self) -> np.ndarray:
         """The sample in no certain order."""
         self._cut()
-        return np.concatenate(self._values) if self._values else np.zeros(0)
+        return self._values[: self._held]
+
+    def __getstate__(self) -> dict[str, object]:
+        """Only what counts goes to another process."""
+        self._cut()
+        held = slice(self._held)
+        return {**self.__dict__, "_values": self._values[held],
+                "_priorities": self._priorities[held]}  # fmt: skip
+
+    def _put(self, at: slice, values: np.ndarray, priorities: np.ndarray) -> None:
+        self._values[at], self._priorities[at], self._held = values, priorities, at.stop
+
+    def _make_room(self) -> None:
+        if len(self._values) >= 2 * self.size:
+            self._cut()
+            return
+        values, order, held = self._values, self._priorities, slice(self._held)
+        self._values = np.empty(2 * self.size)  # pages that are not used cost nothing
+        self._priorities = np.empty(2 * self.size, np.uint64)
+        self._put(held, values[held], order[held])
 
     def _cut(self) -> None:
-        if not self._values:
+        if self._held <= self.size:
             return
-        values = np.concatenate(self._values)
-        order = np.concatenate(self._priorities)
-        if values.size > self.size:
-            self._limit = np.partition(order, self.size)[self.size]
-            lowest = np.flatnonzero(order < self._limit)
-            values, order = values[lowest], order[lowest]
-        self._values, self._priorities, self._held = [values], [order], values.size
+        values, order = self._values[: self._held], self._priorities[: self._held]
+        self._limit = np.partition(order, self.size)[self.size]
+        lowest = np.flatnonzero(order < self._limit)
+        self._put(slice(lowest.size), values[lowest], order[lowest])

@@ -37,13 +37,11 @@ class VocabularyCounter:
         if self._waiting_texts > CANDIDATES or len(self._waiting) == _MOST_WAITING:
             self._count_waiting()
 
-    def merge(self, other: VocabularyCounter) -> VocabularyCounter:
+    def include(self, other: VocabularyCounter) -> None:
+        """Count what ``other`` has counted, too."""
         self._count_waiting()
         other._count_waiting()
-        merged = VocabularyCounter()
-        merged._counts, merged._error = dict(self._counts), self._error
-        merged._include(other._counts.items(), other._error)
-        return merged
+        self._include(other._counts.items(), other._error)
 
     def edges(self) -> CategoryEdges | None:
         """The vocabulary; None where nothing was counted.

@@ -8,6 +8,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,32 @@ class BlobRoot:
         with self._sentences("read", name):
             data: bytes = self._fs.cat_file(self._path(name))
         return data
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[Any]:
+        """``name`` as a binary stream, for what is too large for memory."""
+        with self._sentences("read", name), self._fs.open(self._path(name), "rb") as stream:
+            yield stream
+
+    def stale(self, prefix: str, before: datetime) -> Iterator[str]:
+        """Names of blobs in the folder ``prefix`` that were last written before ``before``, with
+        what killed writers left unfinished."""
+        root = self._base.rstrip("/") + "/"
+        with self._sentences("list", prefix):
+            self._fs.invalidate_cache()
+            try:
+                found = sorted(self._fs.find(self._path(prefix)))
+            except FileNotFoundError:
+                found = []
+            for path in found:
+                try:
+                    modified = self._fs.modified(path)
+                except FileNotFoundError:
+                    continue
+                if modified.tzinfo is None:
+                    modified = modified.replace(tzinfo=timezone.utc)
+                if modified < before:
+                    yield path.removeprefix(root)
 
     def exists(self, name: str) -> bool:
         with self._sentences("find", name):

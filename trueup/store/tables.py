@@ -176,6 +176,7 @@ manifest = Table(
     UniqueConstraint("uri"),
     Index(None, "model", "kind", "first_event_at"),
     Index(None, "segment_id"),
+    sqlite_autoincrement=True,  # ids are never given twice: labels are joined up to one
     comment="the Parquet files of the capture; files that are not here do not exist",
 )
 

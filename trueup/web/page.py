@@ -129,7 +129,7 @@ def draw(report: Report, *, limit: int) -> Drawn:
         arranged,
         distributions,
         _effects(report, Quantity.MEAN, "change of the mean, in training sd"),
-        _effects(report, Quantity.VARIANCE, "change of the variance, ln(serving / training)"),
+        _effects(report, Quantity.VARIANCE, "change of ln(variance)"),
         _figure_of_rates(missing),
     )
 

@@ -48,6 +48,7 @@ def upgrade() -> None:
         ),
     )
     op.drop_index("ix_manifest_model_first_event_at", "manifest")
+    _number_files_once()
     op.create_index(
         "ix_manifest_model_kind_first_event_at", "manifest", ["model", "kind", "first_event_at"]
     )
@@ -61,6 +62,15 @@ def downgrade() -> None:
     op.drop_column("segments", "details")
     op.drop_column("models", "capture_key")
     op.drop_table("tokens")
+
+
+def _number_files_once() -> None:
+    """SQLite gives the id of a deleted last row again, unless the table says otherwise; what was
+    done up to an id would then be taken for done of a file that came later."""
+    if op.get_bind().dialect.name == "sqlite":
+        options = {"sqlite_autoincrement": True}
+        with op.batch_alter_table("manifest", recreate="always", table_kwargs=options):
+            pass
 
 
 def _create_tokens() -> None:

@@ -1,0 +1,305 @@
+"""Compaction: sealed segments of the spool become rows in Parquet and partial profiles of windows.
+
+Per segment: Parquet under names that nobody has, then ONE transaction (manifest, partial profiles,
+the segment's new state), then the file is deleted. Killed anywhere and run again, every row is
+there once: before the transaction nothing refers to the new files (they are collected as orphans),
+after it a segment that is still in the spool is known to be done. Several may run at once: the lock
+on the segment's file decides, and where that is not one (two hosts, one folder), the condition on
+the segment's state.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import Protocol
+
+from sqlalchemy import Engine
+
+from trueup.config.settings import Settings
+from trueup.errors import ConflictError, FrameError, StoreError, TrueupError
+from trueup.frames.capture_codec import decode_frame
+from trueup.frames.held import HeldFile
+from trueup.frames.reader import FrameReader
+from trueup.frames.segment_files import (
+    SegmentFile,
+    delete_segment,
+    recover_segments,
+    sealed_segments,
+)
+from trueup.monitor.capture.collect_rows import Collector, Counts, summed
+from trueup.monitor.capture.decode import Decoder, Part
+from trueup.monitor.capture.event_time import moment_of
+from trueup.monitor.capture.frame_block import FrameBlock
+from trueup.monitor.capture.model_facts import FactsBook
+from trueup.monitor.capture.parquet_file import NewFile
+from trueup.monitor.capture.segment_rows import (
+    Compacted,
+    FoundSegment,
+    commit,
+    is_compacted,
+    register,
+)
+from trueup.monitor.capture.watermark import watermark_of
+from trueup.records.capture import CaptureFrame
+from trueup.records.keys import EPOCH
+from trueup.store.blobs import BlobRoot
+from trueup.store.engine import reading
+
+BLOCK_FRAMES = 1 << 13
+BLOCK_BYTES = 8 << 20
+"""Frames that are decoded at once, at most."""
+
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes of segments that are done, and of all."""
+
+
+class LabelSink(Protocol):
+    """Takes the frames of labels of one segment (monitor/capture/labels_*.py)."""
+
+    def add(self, frame: CaptureFrame, number: int) -> None:
+        """:param number: index of the frame in its segment."""
+        ...
+
+    def files(self) -> list[NewFile]:
+        """Written and durable; they get into the manifest with the rows."""
+        ...
+
+
+LabelSinks = Callable[[str], LabelSink]
+"""A sink for the segment of that id."""
+
+
+@dataclass
+class CompactionReport:
+    """What one run did.
+
+    :param compacted: segments; ``busy``: those that another process was at; ``deleted``: those
+        whose rows were safe already and whose file was still there.
+    :param failed: why each of those that could not be compacted stays in the spool.
+    """
+
+    compacted: int = 0
+    busy: int = 0
+    deleted: int = 0
+    recovered: int = 0
+    frames: int = 0
+    label_frames: int = 0
+    files: int = 0
+    counts: Counts = field(default_factory=Counts)
+    bytes_read: int = 0
+    bytes_written: int = 0
+    lost_bytes: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def compact_once(
+    settings: Settings,
+    engine: Engine,
+    blobs: BlobRoot,
+    now: datetime,
+    *,
+    labels: LabelSinks | None = None,
+    progress: Progress | None = None,
+    most: int | None = None,
+) -> CompactionReport:
+    """Compact all sealed segments of this machine's spool.
+
+    One that cannot be compacted is left where it is, named in the report, and holds no other up.
+
+    :param labels: takes frames of labels; without it segments that have such stay in the spool.
+    :param most: segments to take at most.
+    :raises StoreError: the store is away: nothing was lost, try again.
+    """
+    report = CompactionReport()
+    for recovery in recover_segments(settings.spool_dir):
+        report.recovered += recovery.path is not None
+        if recovery.problem:
+            report.failed[recovery.segment_id] = recovery.problem
+    found = sealed_segments(settings.spool_dir)[:most]
+    if not found:
+        return report
+    done = register(engine, [_as_found(segment) for segment in found])
+    run = _Run(settings, engine, blobs, now, labels, report)
+    total, read = sum(segment.bytes for segment in found), 0
+    for segment in found:
+        run.take(segment, is_done=segment.segment_id in done)
+        read += segment.bytes
+        if progress is not None:
+            progress(read, total)
+    return report
+
+
+def _as_found(segment: SegmentFile) -> FoundSegment:
+    """With the times that its name and its file tell."""
+    try:
+        changed = segment.path.stat().st_mtime
+    except FileNotFoundError:  # compacted meanwhile
+        changed = 0.0
+    sealed = datetime.fromtimestamp(changed, timezone.utc)
+    return FoundSegment(
+        segment.segment_id, platform.node(), str(segment.path),
+        minted_at(segment.segment_id) or sealed, sealed, segment.bytes, segment.loss.lost_bytes,
+    )  # fmt: skip
+
+
+def minted_at(segment_id: str) -> datetime | None:
+    """When a segment's id was minted (:func:`~trueup.frames.segment_files.mint_segment_id`).
+
+    >>> str(minted_at("0189w6xpg00000000000000000"))
+    '2013-11-21 02:13:20+00:00'
+    """
+    digits = segment_id[:10]
+    if len(segment_id) != 26 or not set(digits) <= set(_DIGITS):
+        return None
+    milliseconds = 0
+    for digit in digits:
+        milliseconds = milliseconds * 32 + _DIGITS.index(digit)
+    try:
+        return EPOCH + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        return None
+
+
+class _Run:
+    """One run over the spool."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        blobs: BlobRoot,
+        now: datetime,
+        labels: LabelSinks | None,
+        report: CompactionReport,
+    ) -> None:
+        self._settings, self._engine, self._blobs, self._now = settings, engine, blobs, now
+        self._labels, self._report = labels, report
+        self._facts = FactsBook(engine, settings)
+        self._watermarks: dict[str, datetime | None] = {}
+
+    def take(self, segment: SegmentFile, *, is_done: bool) -> None:
+        """Compact one segment, unless another process is at it."""
+        report = self._report
+        try:
+            with HeldFile(segment.path):
+                if is_done or not self._compact(segment):
+                    report.deleted += 1
+                delete_segment(self._settings.spool_dir, segment.segment_id)
+        except FrameError as error:
+            if error.retry or not segment.path.exists():  # another process is at it, or was
+                report.busy += 1
+            else:
+                report.failed[segment.segment_id] = str(error)
+        except StoreError as error:
+            if error.retry and not isinstance(error, ConflictError):
+                raise
+            report.failed[segment.segment_id] = str(error)
+        except TrueupError as error:
+            report.failed[segment.segment_id] = str(error)
+        except Exception as error:  # noqa: BLE001  one segment must not hold the others up
+            what = " ".join(str(error).split())[:300]
+            report.failed[segment.segment_id] = f"{type(error).__name__}: {what}"
+
+    def _compact(self, segment: SegmentFile) -> bool:
+        """Whether it was this process that did it; if not, another one has done it."""
+        began = datetime.now(timezone.utc)
+        reader = FrameReader(segment.path, salvage=True)
+        facts = self._facts
+        decoder = Decoder(lambda model: facts.of(model).spec)
+        collector = Collector(segment.segment_id, self._blobs, self._now, facts.of, self._watermark)
+        sink = self._labels(segment.segment_id) if self._labels is not None else None
+        label_frames = 0
+        for first, payloads in _blocks(reader):
+            for part in decoder.decode(payloads, first):
+                if isinstance(part, Part):
+                    collector.add(part)
+                    continue
+                if sink is None:
+                    raise FrameError(
+                        f"segment {segment.segment_id} holds labels, which nobody takes here",
+                        remedy="compact it by trueup compact",
+                    )
+                label_frames += _add_labels(sink, part, payloads, first)
+        collector.finish()
+        files = [*collector.files, *(sink.files() if sink is not None else ())]
+        lost = segment.loss.cut_bytes + reader.damaged_bytes + decoder.unreadable_bytes
+        lost += reader.tail_bytes
+        done = self._done(segment, began, collector, reader.frames, lost, files, label_frames)
+        try:
+            commit(self._engine, done, self._now)
+        except ConflictError:
+            with reading(self._engine) as connection:
+                if not is_compacted(connection, segment.segment_id):
+                    raise
+            # Another process did it. Ours was refused as a whole: nothing refers to these files.
+            for file in files:
+                with suppress(StoreError):
+                    self._blobs.delete(file.name)
+            return False
+        self._add_up(segment, done, collector)
+        return True
+
+    def _done(
+        self,
+        segment: SegmentFile,
+        began: datetime,
+        collector: Collector,
+        frames: int,
+        lost: int,
+        files: list[NewFile],
+        label_frames: int,
+    ) -> Compacted:
+        newest = collector.newest_us()
+        details = {**summed(collector.counts()), "label_frames": label_frames}
+        return Compacted(
+            segment.segment_id, began, moment_of(newest) if newest is not None else None, frames,
+            lost, details, files, collector.partials(),
+        )  # fmt: skip
+
+    def _add_up(self, segment: SegmentFile, done: Compacted, collector: Collector) -> None:
+        report = self._report
+        report.compacted += 1
+        report.frames += done.frames
+        report.label_frames += done.details["label_frames"]
+        report.files += len(done.files)
+        report.bytes_read += segment.bytes
+        report.bytes_written += sum(file.values["bytes"] for file in done.files)
+        report.lost_bytes += done.lost_bytes
+        for counts in collector.counts().values():
+            report.counts.add(counts)
+        report.problems += [p for p in collector.problems() if p not in report.problems]
+
+    def _watermark(self, model: str) -> datetime | None:
+        if model not in self._watermarks:
+            with reading(self._engine) as connection:
+                found = watermark_of(connection, self._settings, model, self._now)
+            self._watermarks[model] = found
+        return self._watermarks[model]
+
+
+def _blocks(reader: FrameReader) -> Iterator[tuple[int, list[bytes]]]:
+    """The payloads in blocks, each with the index of its first."""
+    block: list[bytes] = []
+    size, first = 0, 0
+    for payload in reader:
+        block.append(payload)
+        size += len(payload)
+        if len(block) >= BLOCK_FRAMES or size >= BLOCK_BYTES:
+            yield first, block
+            first += len(block)
+            block, size = [], 0
+    if block:
+        yield first, block
+
+
+def _add_labels(sink: LabelSink, block: FrameBlock, payloads: list[bytes], first: int) -> int:
+    for number in block.number.tolist():
+        sink.add(decode_frame(payloads[number - first]), number)
+    return len(block)
