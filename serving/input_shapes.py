@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from trueup.serving.signature import TensorSpec
 from trueup.serving.tensors import (
     HIGHEST_RANK,
@@ -52,7 +54,8 @@ def shape_misfit(spec: TensorSpec, value: Any, dims: Dims, expected: Expected) -
     ):
         return ""
     try:  # a wrong type says more than a wrong shape
-        array_of(spec, [value], shape_of(value))
+        with np.errstate(over="ignore"):
+            array_of(spec, [value], shape_of(value))
     except Misfit as misfit:
         return misfit.reason
     return f"Expecting shape {shape_text(expected)} but got: {shape_text(dims)}"

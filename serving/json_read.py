@@ -170,8 +170,7 @@ def _signature(document: dict[str, Any], signatures: Mapping[str, Signature]) ->
     signature = signatures.get(name or DEFAULT_SIGNATURE)
     if signature is None:
         raise InvalidRequest(
-            f'Serving signature name: "{(name or DEFAULT_SIGNATURE)[:256]}" '
-            "not found in signature def"
+            f"Serving signature name: {shown(name or DEFAULT_SIGNATURE)} not found in signature def"
         )
     if not signature.inputs:
         raise InvalidRequest(f"Failed to get input map for signature: {signature.name}")
@@ -228,12 +227,8 @@ def _completed(
         raise InvalidRequest(f"Expecting object but got list at item {place} of input list")
     unknown = [name for name in row if name not in signature.inputs]
     if unknown:
-        raise _failed_as(
-            True,
-            unknown[0][:256],
-            place,
-            f"JSON object: does not have named input: {unknown[0][:256]}",
-        )
+        name = shown(unknown[0]).strip('"')
+        raise _failed_as(True, name, place, f"JSON object: does not have named input: {name}")
     values = tuple([row.get(name, _ABSENT) for name in signature.names])
     if _ABSENT not in values:
         return values
@@ -284,23 +279,20 @@ def _row_dims(
 ) -> Dims:
     """The shape of a variable's rows by its first; the others are compared in :func:`assemble`."""
     expected = spec.row_shape
-    if expected == ():
-        return _SCALAR
     if spec.shape == ():
         raise InvalidRequest(_without_batch(spec))
-    if not rows:
-        return completed_dims((), expected)
-    missing = optional.get(spec.key, REQUIRED)
-    if missing is REQUIRED:
+    dims = _SCALAR
+    if expected != () and rows:
+        missing = optional.get(spec.key, REQUIRED)
         value = rows[0][place]
-    else:
-        value = next((row[place] for row in rows if row[place] is not None), None)
-        if value is None:
-            return completed_dims((), expected)
-    dims = dims_of(value, expected, missing)
-    reason = shape_misfit(spec, value, dims, expected)
-    if reason:
-        raise _failed_as(row_format, spec.key, 0, reason)
+        if missing is not REQUIRED:
+            value = next((row[place] for row in rows if row[place] is not None), None)
+        dims = dims_of(value, expected, missing)
+        reason = shape_misfit(spec, value, dims, expected)
+        if reason:
+            raise _failed_as(row_format, spec.key, 0, reason)
+    elif not rows:
+        dims = completed_dims((), expected)
     if spec.shape is not None and spec.shape[0] not in (None, len(rows)):
         raise InvalidRequest(
             f"Failed to process named input: {spec.key}. Error: INVALID_ARGUMENT: Expecting shape "

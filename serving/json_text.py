@@ -57,7 +57,8 @@ def _parse_with_tokens(body: bytes, max_depth: int, refusal: orjson.JSONDecodeEr
     except UnicodeDecodeError as error:
         raise _parse_error("Invalid encoding in string.", error.start) from None
     # Python's parser calls itself for every level, and some versions die of too many.
-    _check_depth(body, max_depth)
+    if body.count(b"[") + body.count(b"{") > max_depth:
+        _check_depth(body, max_depth)
     if "NaN" not in text and "Infinity" not in text and "infinity" not in refusal.msg:
         raise _parse_error(refusal.msg, refusal.pos)
     return _parse_with_python(text)

@@ -88,7 +88,7 @@ class Signature:
     @cached_property
     def scalar_rows(self) -> bool:
         """Whether a row of each input is one value: no shapes have to be looked at."""
-        return all(spec.row_shape == () for spec in self.specs)
+        return all(spec.batched and spec.row_shape == () for spec in self.specs)
 
     @cached_property
     def row_values(self) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:

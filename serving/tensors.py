@@ -87,13 +87,16 @@ def array_of(spec: TensorSpec, column: Sequence[Any], dims: Dims, missing: Any =
     :return: shape ``(len(column), *dims)``, of the spec's dtype (strings: ``object``).
     :raises Misfit: where a value has another type, range or shape.
     """
-    convert = _CONVERTERS.get(spec.dtype, _unsupported)
     try:
-        values = flatten(column, dims, missing) if dims else column
-        array = convert(values, spec.dtype, missing)
+        array = _converted(spec, column, dims, missing)
     except _Unfit:
         raise _misfit(spec, column, dims, missing) from None
     return array.reshape((len(column), *dims)) if dims else array
+
+
+def _converted(spec: TensorSpec, column: Sequence[Any], dims: Dims, missing: Any) -> Array:
+    values = flatten(column, dims, missing) if dims else column
+    return _CONVERTERS.get(spec.dtype, _unsupported)(values, spec.dtype, missing)
 
 
 def flatten(column: Sequence[Any], dims: Dims, missing: Any = REQUIRED) -> Sequence[Any]:
@@ -130,6 +133,15 @@ def shown(value: Any) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
 
 
+def numpy_dtype(dtype: str) -> Any:
+    """NumPy's type of a spec's; ``bfloat16`` is TensorFlow's own."""
+    if dtype == "bfloat16":
+        import tensorflow as tf
+
+        return np.dtype(tf.bfloat16.as_numpy_dtype)
+    return np.dtype(np.object_ if dtype == "string" else dtype)
+
+
 class _Unfit(Exception):
     """Somewhere in a column; which value it is has not been looked for."""
 
@@ -149,9 +161,7 @@ def _floats(values: Sequence[Any], dtype: str, missing: Any) -> Array:
         if not kinds <= _NUMBERS:
             raise _Unfit
     if dtype == "bfloat16":
-        from ml_dtypes import bfloat16  # comes with TensorFlow
-
-        return np.fromiter(values, np.float32, len(values)).astype(bfloat16)
+        return np.fromiter(values, np.float32, len(values)).astype(numpy_dtype(dtype))
     return np.fromiter(values, dtype, len(values))
 
 
@@ -228,20 +238,33 @@ def _bytes(value: dict[str, Any]) -> bytes:
 
 def _misfit(spec: TensorSpec, column: Sequence[Any], dims: Dims, missing: Any) -> Misfit:
     """Which value of the column does not fit, and why."""
-    for row, value in enumerate(column):
-        reason = _reason(spec, value, dims, missing)
-        if reason:
-            return Misfit(row, reason)
-    return Misfit(0, f"values are not of expected type: {_type_name(spec.dtype)}")
+    row = _first_unfit(spec, column, dims, missing)
+    reason = _reason(spec, column[row], dims, missing) if column else ""
+    return Misfit(row, reason or f"value is not of expected type: {_type_name(spec.dtype)}")
+
+
+def _first_unfit(spec: TensorSpec, items: Sequence[Any], dims: Dims, missing: Any) -> int:
+    """The first of some items, each of shape ``dims``, that does not fit; the last if all do.
+
+    By halves, so that one wrong value of millions is found as fast as they are converted.
+    """
+    low, high = 0, max(len(items), 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            _converted(spec, items[low:middle], dims, missing)
+            low = middle
+        except _Unfit:
+            high = middle
+    return low
 
 
 def _reason(spec: TensorSpec, value: Any, dims: Dims, missing: Any) -> str:
-    if value is None and missing is not REQUIRED:
-        return ""
+    """Why a row's value does not fit; empty where it does."""
     own = shape_of(value) if missing is REQUIRED else dims
     if len(own) > HIGHEST_RANK:
         return f"Expecting at most {HIGHEST_RANK} levels of lists but got: {len(own)}"
-    reason = _reason_within(spec, value, 0, own, missing)
+    reason = _reason_within(spec, value, own, missing)
     if reason or own == dims:
         return reason
     sizes = [int(np.prod(shape, dtype=np.float64)) for shape in (dims, own)]
@@ -250,29 +273,27 @@ def _reason(spec: TensorSpec, value: Any, dims: Dims, missing: Any) -> str:
     return f"Expecting shape {shape_text(dims)} but got: {shape_text(own)}"
 
 
-def _reason_within(spec: TensorSpec, value: Any, level: int, dims: Dims, missing: Any) -> str:
-    if value is None and missing is not REQUIRED:
-        return ""
-    rank = len(dims)
-    if type(value) is not list:
-        if level != rank:
+def _reason_within(spec: TensorSpec, value: Any, dims: Dims, missing: Any) -> str:
+    """Why a value is none of shape ``dims`` and the spec's type: TensorFlow Serving's words."""
+    for level, dim in enumerate(dims):
+        if value is None and missing is not REQUIRED:
+            return ""
+        if type(value) is not list:
             return (
                 f"JSON Value: {shown(value)} found at incorrect level: {level + 1}"
-                f" in the JSON DOM. Expected at level: {rank}"
+                f" in the JSON DOM. Expected at level: {len(dims)}"
             )
-        return _type_reason(spec, value)
-    if level >= rank:
-        return f"Encountered list at unexpected level: {level} expected < {rank}"
-    if len(value) != dims[level]:
-        return (
-            f"Encountered list at unexpected size: {len(value)} at level: {level}"
-            f" expected size: {dims[level]}"
-        )
-    for item in value:
-        reason = _reason_within(spec, item, level + 1, dims, missing)
-        if reason:
-            return reason
-    return ""
+        if len(value) != dim:
+            return (
+                f"Encountered list at unexpected size: {len(value)} at level: {level}"
+                f" expected size: {dim}"
+            )
+        if not value:
+            return ""
+        value = value[_first_unfit(spec, value, dims[level + 1 :], missing)]
+    if type(value) is list:
+        return f"Encountered list at unexpected level: {len(dims)} expected < {len(dims)}"
+    return "" if value is None and missing is not REQUIRED else _type_reason(spec, value)
 
 
 def _type_reason(spec: TensorSpec, value: Any) -> str:

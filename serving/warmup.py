@@ -20,7 +20,7 @@ from trueup.frames.reader import FrameReader
 from trueup.frames.walk import TailKind
 from trueup.serving.saved_model import LoadedModel, ModelRunError
 from trueup.serving.signature import DEFAULT_SIGNATURE, Signature, TensorSpec
-from trueup.serving.tensors import Array
+from trueup.serving.tensors import Array, numpy_dtype
 
 WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
 # TensorFlow Serving's limit (WarmupConsts::kMaxNumRecords).
@@ -85,15 +85,7 @@ def _made_up(spec: TensorSpec, rows: int) -> Array:
             shape = (rows, *shape[1:])
     if spec.dtype == "string":
         return np.full(shape, b"", dtype=np.object_)
-    return np.zeros(shape, _numpy_dtype(spec))
-
-
-def _numpy_dtype(spec: TensorSpec) -> Any:
-    if spec.dtype == "bfloat16":
-        from ml_dtypes import bfloat16  # comes with TensorFlow
-
-        return bfloat16
-    return np.dtype(spec.dtype)
+    return np.zeros(shape, numpy_dtype(spec.dtype))
 
 
 def _call_made_up(

@@ -10,7 +10,7 @@ import pytest
 from trueup.serving.saved_model import LoadedModel, load_saved_model
 
 SCALARS = {
-    "f16": "float16", "f32": "float32", "f64": "float64",
+    "bf16": "bfloat16", "f16": "float16", "f32": "float32", "f64": "float64",
     "i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64",
     "u8": "uint8", "u16": "uint16", "u32": "uint32", "u64": "uint64",
     "flag": "bool", "text": "string",
@@ -74,6 +74,8 @@ def save_model(folder: Path) -> None:
         ),
         "free": function(lambda x: {"y": tf.identity(x)}, x=spec(None, tf.int32)),
         "pair": function(lambda x: {"y": tf.reduce_sum(x, 1)}, x=spec([2, 2], tf.float32)),
+        "flat_pair": function(lambda x: {"y": x + 1.0}, x=spec([2], tf.float32)),
+        "greeting": function(lambda name: {"text": "hi " + name}, name=spec([], tf.string)),
         "complex": function(lambda x: {"y": tf.cast(x, tf.complex64)}, x=spec([None], tf.float32)),
     }
     tf.saved_model.save(module, str(folder), signatures=signatures)

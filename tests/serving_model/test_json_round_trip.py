@@ -16,10 +16,11 @@ from trueup.serving.json_read import InvalidRequest, assemble, parse_json, read_
 from trueup.serving.json_write import prepare_outputs, write_predictions
 from trueup.serving.saved_model import LoadedModel
 from trueup.serving.signature import Signature, TensorSpec
+from trueup.serving.tensors import numpy_dtype
 
 pytestmark = pytest.mark.heavy
 
-FLOATS = ("float16", "float32", "float64")
+FLOATS = ("bfloat16", "float16", "float32", "float64")
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 DTYPES = (*FLOATS, *INTEGERS, "bool", "string")
 ROUNDS = settings(
@@ -192,8 +193,8 @@ def test_a_model_that_changes_nothing_answers_what_it_was_asked(
             found = answered[f"{key}_out"]
             if called.inputs[key].dtype in FLOATS:
                 with np.errstate(over="ignore"):
-                    expected = float(np.dtype(called.inputs[key].dtype).type(float(value)))
-                    found = float(np.dtype(called.inputs[key].dtype).type(found))
+                    expected = float(numpy_dtype(called.inputs[key].dtype).type(float(value)))
+                    found = float(numpy_dtype(called.inputs[key].dtype).type(found))
                 assert found == expected or (math.isnan(found) and math.isnan(expected))
             else:
                 assert found == value and type(found) is type(value)

@@ -208,6 +208,21 @@ def test_a_message_names_variable_and_row() -> None:
     )
 
 
+def test_one_wrong_value_of_many_is_found() -> None:
+    values: list[Any] = [[[1, 2, 3] for _ in range(40)] for _ in range(200)]
+    values[151][17][2] = 2**31
+    values[151][18][0] = "later"
+    said = refusal(json.dumps({"instances": values}), signature(x="int32"))
+    assert said.startswith("Failed to process element: 151 key: x of 'instances' list.")
+    assert said.endswith("JSON Value: 2147483648 Type: Number is not of expected type: int32")
+
+
+def test_names_in_messages_stay_in_one_line() -> None:
+    named = signature(x="int32")
+    assert "\n" not in refusal('{"instances": [{"a\\nb": 1, "x": 1}]}', named)
+    assert "\n" not in refusal('{"signature_name": "a\\nb", "instances": [1]}', named)
+
+
 def test_of_duplicate_keys_the_last_counts() -> None:
     assert tensors('{"instances": [1], "instances": [2]}', signature(x="int32"))["x"] == [2]
 
@@ -259,7 +274,7 @@ def test_floats_have_their_own_shortest_digits_and_a_point() -> None:
 def test_numbers_that_are_not_finite_are_bare_tokens(dtype: type) -> None:
     specs = {"t": TensorSpec("t", "t", "", None)}
     called = Signature("s", "predict", specs, specs)
-    array: Any = np.array([[np.nan, np.inf], [3, -np.inf]], dtype)
+    array: np.ndarray = np.array([[np.nan, np.inf], [3, -np.inf]], dtype)
     assert write_predictions(called, True, {"t": array}, 0, 2) == (
         b'{"predictions":[[NaN,Infinity],[3.0,-Infinity]]}'
     )

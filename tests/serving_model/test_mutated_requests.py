@@ -21,7 +21,7 @@ MUTATIONS = 10_000
 MAX_DEPTH = 64
 
 SCALAR_ROW = {
-    "f16": 0.5, "f32": 0.25, "f64": -1.5, "i8": 1, "i16": 2, "i32": 3, "i64": 4,
+    "bf16": 0.75, "f16": 0.5, "f32": 0.25, "f64": -1.5, "i8": 1, "i16": 2, "i32": 3, "i64": 4,
     "u8": 5, "u16": 6, "u32": 7, "u64": 8, "flag": True, "text": "naïve",
 }  # fmt: skip
 RANKS_ROW: dict[str, Any] = {
@@ -167,6 +167,7 @@ def test_a_broken_request_is_answered_or_refused(
 
 
 WRONG: dict[str, list[Any]] = {
+    "bfloat16": [None, "1", True],
     "float16": [None, True, "1", [1.0], {"b64": "YQ=="}, {}],
     "float32": [None, False, "NaN", [1.0], {}],
     "float64": [None, True, "", []],
@@ -219,6 +220,12 @@ def test_the_message_names_variable_and_row(model: LoadedModel, key: str, rows: 
 def test_absurd_nesting_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidRequest, match="JSON Parse error"):
         parse_json(body, max_depth=MAX_DEPTH)
+
+
+def test_the_deepest_setting_is_survived() -> None:
+    """``serving.max_json_depth`` may be 500, also where Python's parser has to read."""
+    for value in (b"1", b"NaN", b'NaN,"\\ud83d\\ude00"'):
+        assert parse_json(b"[" * 500 + value + b"]" * 500, max_depth=500)
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_signatures_are_read(model: LoadedModel) -> None:
 
 def test_rows_of_every_type(model: LoadedModel) -> None:
     row = {
-        "f16": 0.5, "f32": 0.1, "f64": 0.1, "i8": -128, "i16": 32767, "i32": -(2**31),
+        "bf16": 0.75, "f16": 0.5, "f32": 0.1, "f64": 0.1, "i8": -128, "i16": 32767, "i32": -(2**31),
         "i64": 2**63 - 1, "u8": 255, "u16": 65535, "u32": 2**32 - 1, "u64": 2**64 - 1,
         "flag": True, "text": "naïve ☃",
     }  # fmt: skip
@@ -150,6 +150,18 @@ def test_a_fixed_batch(model: LoadedModel) -> None:
     }
     with pytest.raises(InvalidRequest, match=r"x.*Expecting shape \[2,2\] but got: \[1,2\]"):
         answer(model, {"signature_name": "pair", "instances": [[1, 2]]})
+
+    with pytest.raises(InvalidRequest, match=r"x.*Expecting shape \[2\] but got: \[3\]"):
+        answer(model, {"signature_name": "flat_pair", "instances": [1, 2, 3]})
+    assert answer(model, {"signature_name": "flat_pair", "inputs": [1, 2]}) == {
+        "outputs": [2.0, 3.0]
+    }
+
+
+def test_a_string_without_dimensions(model: LoadedModel) -> None:
+    for name in ("Ann", {"b64": "QW5u"}):
+        document = {"signature_name": "greeting", "inputs": name}
+        assert answer(model, document) == {"outputs": "hi Ann"}
 
 
 def test_an_output_with_fewer_rows(model: LoadedModel) -> None:
