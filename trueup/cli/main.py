@@ -71,6 +71,7 @@ COMMANDS: dict[str, Entry] = {
     "capture": Entry("trueup.cli.capture:capture", "Read captured rows back."),
     "ingest": Entry("trueup.cli.ingest:ingest", "Bring in raw inputs that were logged elsewhere."),
     "labels": Entry("trueup.cli.labels:labels", "Bring in true outcomes and find their rows."),
+    "forget": Entry("trueup.cli.forget:forget", "Erase a person's rows from capture and labels."),
     "doctor": Entry(
         "trueup.cli.doctor:doctor", "Check installation, store, disk and clock; say what to mend."
     ),
