@@ -20,7 +20,7 @@ from pathlib import Path
 from time import monotonic
 
 from trueup.config.settings import StoreSettings
-from trueup.serving.listen import is_loopback
+from trueup.serving.listen import is_loopback, refuse_newcomers
 from trueup.store.engine import reading
 from trueup.store.schema import open_store
 from trueup.store.tokens import list_tokens
@@ -119,6 +119,8 @@ class Supervisor:
 
     def _stop(self, why: str) -> int:
         _log.info("%s: draining", why)
+        refuse_newcomers(self._listening)
+        self._listening.close()  # else the port would seem open while the workers drain
         running = [w.process for w in self._workers if w.process is not None]
         for process in running:
             process.send_signal(signal.SIGTERM)
@@ -126,7 +128,8 @@ class Supervisor:
         failed = False
         for process in running:
             try:
-                failed |= process.wait(max(0.1, limit - monotonic())) != 0
+                code = process.wait(max(0.1, limit - monotonic()))
+                failed |= code not in (0, -signal.SIGTERM)  # -15: it had not even begun
             except subprocess.TimeoutExpired:
                 _log.error("a worker did not end in time and is killed")
                 process.kill()

@@ -39,7 +39,13 @@ from trueup.serving.http_connection import HttpConnection
 from trueup.serving.http_state import Limits, ServerState
 from trueup.serving.intake import intakes
 from trueup.serving.lane import Lane
-from trueup.serving.listen import accept_on, allow_open_files, tls_context, tokens_required
+from trueup.serving.listen import (
+    accept_on,
+    allow_open_files,
+    refuse_newcomers,
+    tls_context,
+    tokens_required,
+)
 from trueup.serving.loader import Loader
 from trueup.serving.metrics import MetricsFolder, ModelCounts
 from trueup.serving.pages import Pages
@@ -64,6 +70,8 @@ METRICS_FOLDER = ".metrics"
 CACHE_FOLDER = ".artifacts"
 _TICK_S = 1.0
 _TURN_LIMIT_S = 60.0
+#: For connections that had begun when the server was told to stop to be accepted.
+_LAST_COMERS_S = 0.2
 
 
 class Worker:
@@ -145,6 +153,8 @@ class Worker:
         )
         ticking = self._loop.create_task(self._tick())
         await stop.wait()
+        refuse_newcomers(self._listening)
+        await asyncio.sleep(_LAST_COMERS_S)
         drain_s = self._settings.serving.drain_timeout.total_seconds()
         server.close()
         self._state.drain()
