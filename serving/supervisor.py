@@ -89,15 +89,17 @@ class Supervisor:
     def _start_due(self, now: float) -> None:
         for worker in self._workers:
             if worker.process is None and worker.due_s <= now:
-                worker.process = self._start(worker.index)
+                # The first one accepts at once, so that /livez answers; later ones when it helps.
+                late = len(self._workers) > 1 and (worker.index > 0 or worker.started_s > 0)
+                worker.process = self._start(worker.index, ["--late"] if late else [])
                 worker.started_s = now
 
-    def _start(self, index: int) -> subprocess.Popen[bytes]:
+    def _start(self, index: int, more: Sequence[str]) -> subprocess.Popen[bytes]:
         fds = (self._listening.fileno(), self._lifeline)
         return subprocess.Popen(
             [
                 sys.executable, "-m", "trueup.serving.worker", "--index", str(index),
-                "--socket", str(fds[0]), "--lifeline", str(fds[1]), *self._arguments,
+                "--socket", str(fds[0]), "--lifeline", str(fds[1]), *self._arguments, *more,
             ],
             pass_fds=fds, stdin=subprocess.DEVNULL,
         )  # fmt: skip
