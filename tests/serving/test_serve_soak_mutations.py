@@ -12,6 +12,7 @@ import sys
 import zlib
 from collections import Counter
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ def some_leaf(chance: random.Random) -> Case:
     for _ in range(chance.randint(1, 2)):
         places = list(walk(document))
         holder, key = chance.choice(places)
-        holder[key] = chance.choice(LEAVES)
+        holder[key] = deepcopy(chance.choice(LEAVES))
     return text(document), PATH, JSON, ""
 
 
@@ -190,7 +191,8 @@ def other_path(chance: random.Random) -> Case:
     path = chance.choice([
         "/v1/models/kinds/versions/9:predict",
         "/v1/models/kinds/versions/99999999999999999999:predict",
-        "/v1/models/kinds/labels/canary:predict", "/v1/models/no:predict", "/v1/models/kinds:classify",
+        "/v1/models/kinds/labels/canary:predict", "/v1/models/no:predict",
+        "/v1/models/kinds:classify",
         "/v1/models/kinds:Predict", "/v1/models/%00:predict", "/v1/models/kinds%2Fx:predict",
         "/v1//models/kinds:predict", "/v2/models/kinds/infer", "/v1/models/kinds", "/",
         "/v1/models/kinds/versions/-1:predict", "/trueup/v1/nothing", "/metrics",

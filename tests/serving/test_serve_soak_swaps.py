@@ -65,7 +65,7 @@ def damage(site: Site, version: int) -> None:
 
 
 def test_fifty_swaps_under_load(site: Site, tmp_path: Path) -> None:
-    site.configure('[serving]\npoll_interval = "100ms"\n')
+    site.configure('[serving]\npoll_interval = "0.1s"\n')
     site.add(1)
     cold = tmp_path / "fails_to_warm"
     shutil.copytree(site.models / "2", cold)
