@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import resource
 import socket
 import ssl
+import struct
 from collections.abc import Callable
+from contextlib import suppress
 from ipaddress import ip_address
 
 from trueup.config.serving import ServingSettings
@@ -16,6 +19,16 @@ from trueup.serving.http_state import Limits
 
 #: Connections that wait to be accepted; the kernel cuts it down to net.core.somaxconn.
 BACKLOG = 4096
+
+#: Not in the socket module (asm-generic/socket.h).
+_SO_ATTACH_FILTER = 26
+#: A classic BPF program over TCP's header: a packet with SYN is dropped, any other one passes.
+_NO_SYN = (
+    (0x30, 0, 0, 13),  # load the byte of the flags
+    (0x45, 0, 1, 0x02),  # SYN?
+    (0x06, 0, 0, 0),
+    (0x06, 0, 0, 0xFFFF),
+)
 
 # Of a process besides its connections: models, segments, libraries, the store.
 _OTHER_FILES = 512
@@ -179,6 +192,20 @@ async def accept_on(
         ssl=tls,
         ssl_handshake_timeout=limits.head_timeout_s,
     )
+
+
+def refuse_newcomers(listener: socket.socket) -> None:
+    """Let no connection begin any more; those that have begun can still be accepted.
+
+    A socket that is closed resets what waits in its backlog, and a client whose request is in there
+    cannot know whether it was heard. With this first, a server accepts what waits and closes an
+    empty backlog; who comes meanwhile sends its SYN anew, and is refused then. It holds for all
+    processes that share the socket. Where the kernel does not allow it, nothing happens.
+    """
+    program = ctypes.create_string_buffer(b"".join(struct.pack("@HBBI", *step) for step in _NO_SYN))
+    fprog = struct.pack("@HP", len(_NO_SYN), ctypes.addressof(program))
+    with suppress(OSError):
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
 
 
 def allow_open_files(limits: Limits) -> bool:

@@ -148,6 +148,10 @@ class Loader:
             else ("no model is live: trueup import and trueup promote make one so")
         )
 
+    def why_wait(self) -> str:
+        """Why what was live at the start is not loaded yet; empty when it is, or is refused."""
+        return "" if self._settled else self.not_ready()
+
     def snapshot_age_s(self) -> float:
         """How old what is known of the registry is; -1 where nothing is."""
         age_s = self._registry.age_s

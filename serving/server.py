@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trueup.serving.attempt import Attempt, Outcome
+from trueup.serving.early_requests import EarlyRequests
 from trueup.serving.event_time import moment_us
 from trueup.serving.fleet import NotServed
 from trueup.serving.http_message import Reply, error_reply
@@ -33,6 +34,7 @@ class Server:
     """Answers requests from what is loaded.
 
     :param fleet: gives the view of what is loaded at this moment.
+    :param early: lets requests wait for models that are being loaded.
     :param timeout_s: how long a request may wait for its answer.
     """
 
@@ -41,6 +43,7 @@ class Server:
         *,
         fleet: Fleet,
         scribe: Scribe,
+        early: EarlyRequests,
         timeout_s: float,
         max_json_depth: int,
         pages: Mapping[What, Callable[[Request, Route], None]],
@@ -49,6 +52,7 @@ class Server:
         self.replies: Counter[int] = Counter()
         self._fleet = fleet
         self._scribe = scribe
+        self._early = early
         self._timeout_s = timeout_s
         self._max_json_depth = max_json_depth
         self._pages = pages
@@ -88,6 +92,14 @@ class Server:
                 message = f"no answer within {self._timeout_s:g} seconds: the queue is too long"
                 self._refuse(lane, attempt.request, 504, message, alias=attempt.alias)
 
+    def admit_early(self, now_s: float) -> None:
+        """Answer what had come before the models were loaded, or has waited too long for them."""
+        admitted, late, why = self._early.due(now_s)
+        for request in late:
+            self.answer(request, error_reply(499 if request.gone else 503, f"not ready: {why}"))
+        for request, where in admitted:
+            self._predict(request, where)
+
     def _predict(self, request: Request, where: Route) -> None:
         alias = where.alias or ""
         document = None
@@ -99,6 +111,8 @@ class Server:
             problem = error
         found = self._fleet.resolve(where.model, where.version, where.alias)
         if isinstance(found, NotServed):
+            if problem is None and self._early.take(request, where):
+                return
             status, message = (400, str(problem)) if problem else (found.status, found.message)
             self.answer(request, error_reply(status, message))
             return

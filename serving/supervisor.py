@@ -20,7 +20,7 @@ from pathlib import Path
 from time import monotonic
 
 from trueup.config.settings import StoreSettings
-from trueup.serving.listen import is_loopback
+from trueup.serving.listen import is_loopback, refuse_newcomers
 from trueup.store.engine import reading
 from trueup.store.schema import open_store
 from trueup.store.tokens import list_tokens
@@ -89,15 +89,17 @@ class Supervisor:
     def _start_due(self, now: float) -> None:
         for worker in self._workers:
             if worker.process is None and worker.due_s <= now:
-                worker.process = self._start(worker.index)
+                # The first one accepts at once, so that /livez answers; later ones when it helps.
+                late = len(self._workers) > 1 and (worker.index > 0 or worker.started_s > 0)
+                worker.process = self._start(worker.index, ["--late"] if late else [])
                 worker.started_s = now
 
-    def _start(self, index: int) -> subprocess.Popen[bytes]:
+    def _start(self, index: int, more: Sequence[str]) -> subprocess.Popen[bytes]:
         fds = (self._listening.fileno(), self._lifeline)
         return subprocess.Popen(
             [
                 sys.executable, "-m", "trueup.serving.worker", "--index", str(index),
-                "--socket", str(fds[0]), "--lifeline", str(fds[1]), *self._arguments,
+                "--socket", str(fds[0]), "--lifeline", str(fds[1]), *self._arguments, *more,
             ],
             pass_fds=fds, stdin=subprocess.DEVNULL,
         )  # fmt: skip
@@ -119,6 +121,8 @@ class Supervisor:
 
     def _stop(self, why: str) -> int:
         _log.info("%s: draining", why)
+        refuse_newcomers(self._listening)
+        self._listening.close()  # else the port would seem open while the workers drain
         running = [w.process for w in self._workers if w.process is not None]
         for process in running:
             process.send_signal(signal.SIGTERM)
@@ -126,7 +130,8 @@ class Supervisor:
         failed = False
         for process in running:
             try:
-                failed |= process.wait(max(0.1, limit - monotonic())) != 0
+                code = process.wait(max(0.1, limit - monotonic()))
+                failed |= code not in (0, -signal.SIGTERM)  # -15: it had not even begun
             except subprocess.TimeoutExpired:
                 _log.error("a worker did not end in time and is killed")
                 process.kill()

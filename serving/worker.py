@@ -33,13 +33,20 @@ from trueup.serving.access import Access, gate
 from trueup.serving.attempt import Outcome
 from trueup.serving.capture.policy import CapturePolicy
 from trueup.serving.capture.writer import CaptureWriter
+from trueup.serving.early_requests import EarlyRequests
 from trueup.serving.fleet import Fleet
 from trueup.serving.housekeeping import Housekeeping
 from trueup.serving.http_connection import HttpConnection
 from trueup.serving.http_state import Limits, ServerState
 from trueup.serving.intake import intakes
 from trueup.serving.lane import Lane
-from trueup.serving.listen import accept_on, allow_open_files, tls_context, tokens_required
+from trueup.serving.listen import (
+    accept_on,
+    allow_open_files,
+    refuse_newcomers,
+    tls_context,
+    tokens_required,
+)
 from trueup.serving.loader import Loader
 from trueup.serving.loading import freeze_heap
 from trueup.serving.metrics import MetricsFolder, ModelCounts
@@ -65,6 +72,10 @@ METRICS_FOLDER = ".metrics"
 CACHE_FOLDER = ".artifacts"
 _TICK_S = 1.0
 _TURN_LIMIT_S = 60.0
+_LATE_LIMIT_S = 60.0
+_LATE_LOOK_S = 0.05
+#: For connections that had begun when the server was told to stop to be accepted.
+_LAST_COMERS_S = 0.2
 
 
 class Worker:
@@ -72,13 +83,17 @@ class Worker:
 
     :param listening: bound and listening; shared with the other workers.
     :param index: of this worker; 0 also recovers what dead servers left in the spool.
+    :param late: others answer meanwhile: accept no connection before the models are loaded.
     """
 
-    def __init__(self, settings: Settings, listening: socket.socket, index: int) -> None:
+    def __init__(
+        self, settings: Settings, listening: socket.socket, index: int, *, late: bool = False
+    ) -> None:
         serving = settings.serving
         self._settings = settings
         self._listening = listening
         self._index = index
+        self._late = late
         self._store = LateStore(settings.store)
         self._writer = CaptureWriter(settings.spool_dir, settings.capture)
         self._fleet = Fleet()
@@ -112,10 +127,13 @@ class Worker:
             intakes=intakes(self._policies.of),
             loop=self._loop,
         )
+        timeout_s = serving.request_timeout.total_seconds()
+        self._early = EarlyRequests(lambda: self._loader.why_wait(), timeout_s)
         self._server = Server(
             fleet=self._fleet,
             scribe=self._scribe,
-            timeout_s=serving.request_timeout.total_seconds(),
+            early=self._early,
+            timeout_s=timeout_s,
             max_json_depth=serving.max_json_depth,
             pages=pages.table(),
         )
@@ -138,6 +156,8 @@ class Worker:
         limits, accept = self._state.limits, gate(self._access)
         if not allow_open_files(limits):
             _log.warning("the limit of open files is below serving.max_connections")
+        if self._late:
+            await self._loaded_or(stop)
         server = await accept_on(
             self._listening,
             lambda: HttpConnection(self._server.handle, limits, self._state, accept),
@@ -146,14 +166,23 @@ class Worker:
         )
         ticking = self._loop.create_task(self._tick())
         await stop.wait()
+        refuse_newcomers(self._listening)
+        await asyncio.sleep(_LAST_COMERS_S)
         drain_s = self._settings.serving.drain_timeout.total_seconds()
         server.close()
+        self._early.close()
         self._state.drain()
         if not await self._state.drained(drain_s):
             _log.warning("%d connections did not end in time", len(self._state.connections))
         ticking.cancel()
         await self._loop.run_in_executor(None, self._close, drain_s)
         self._state.close()
+
+    async def _loaded_or(self, stop: asyncio.Event) -> None:
+        """Wait for the models, or for ``stop``, but not for ever: the others may be gone, too."""
+        limit_s = monotonic() + _LATE_LIMIT_S
+        while self._loader.why_wait() and not stop.is_set() and monotonic() < limit_s:
+            await asyncio.sleep(_LATE_LOOK_S)
 
     def _close(self, drain_s: float) -> None:
         self._loader.stop(drain_s)
@@ -168,6 +197,7 @@ class Worker:
             await asyncio.sleep(_TICK_S)
             self._writer.tick()
             self._server.end_overdue(self._lanes(), monotonic())
+            self._server.admit_early(monotonic())
 
     def _deliver(self, outcomes: list[Outcome]) -> None:
         self._loop.call_soon_threadsafe(self._server.deliver, outcomes)
@@ -336,6 +366,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path)
     parser.add_argument("--host")
     parser.add_argument("--workers", type=int)
+    parser.add_argument("--late", action="store_true")
     asked = parser.parse_args(arguments)
     quiet_logs(asked.index)
     try:
@@ -348,24 +379,24 @@ def main(arguments: list[str] | None = None) -> int:
 
         loop = uvloop.new_event_loop()
         asyncio.set_event_loop(loop)
-        return loop.run_until_complete(_serve(settings, asked.socket, asked.lifeline, asked.index))
+        return loop.run_until_complete(_serve(settings, asked))
     except TrueupError as error:
         _log.error("%s", error)
         return error.exit_code
 
 
-async def _serve(settings: Settings, listening_fd: int, lifeline_fd: int, index: int) -> int:
+async def _serve(settings: Settings, asked: argparse.Namespace) -> int:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     # Nothing is ever written to it: it becomes readable when the supervisor is gone.
-    loop.add_reader(lifeline_fd, stop.set)
-    listening = socket.socket(fileno=listening_fd)
+    loop.add_reader(asked.lifeline, stop.set)
+    listening = socket.socket(fileno=asked.socket)
     listening.setblocking(False)
-    worker = Worker(settings, listening, index)
+    worker = Worker(settings, listening, asked.index, late=asked.late)
     await worker.run(stop)
-    loop.remove_reader(lifeline_fd)
+    loop.remove_reader(asked.lifeline)
     return 0
 
 
