@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -80,6 +81,11 @@ def states(server: Server) -> dict[str, str]:
     return {each["version"]: each["state"] for each in told}
 
 
+def has_swapped(server: Server, version: int) -> bool:
+    """Whether it answers, and the other one has left the memory."""
+    return server.version() == version and states(server).get(str(3 - version)) == "END"
+
+
 def test_fifty_swaps_under_load(served: Site) -> None:
     for version in (1, 2, 3):
         served.add(version, *(["--no-promote"] if version > 1 else []))
@@ -102,13 +108,7 @@ def test_fifty_swaps_under_load(served: Site) -> None:
                 until("a refusal", lambda: states(server).get("3") == "END")
             version = 1 + swap % 2
             move(version)
-            other = str(3 - version)
-            until(
-                f"swap {swap}",
-                lambda version=version, other=other: (
-                    server.version() == version and states(server).get(other) == "END"
-                ),
-            )
+            until(f"swap {swap}", partial(has_swapped, server, version))
             if swap == 5:
                 after_fifth = resident_bytes(server)
         after_last = resident_bytes(server)
