@@ -61,6 +61,11 @@ def fill(disk: Path) -> Path:
     return path
 
 
+def make_room(site: Site) -> None:
+    """By the compactor, as soon as a segment is sealed; nobody has to tell the server."""
+    until("a compacted segment", lambda: site.compact()["compacted"])
+
+
 def compacted(site: Site, disk: Path) -> None:
     spool = disk / "spool"
 
@@ -76,7 +81,7 @@ def test_reject_answers_503_at_once_and_recovers(site: Site, small_disk: Path) -
     load = Load(server, filling=FILLING)
     load.more(50, status=503)
     assert metric(server, "trueup_capture_full") == 1
-    site.compact()  # the compactor makes room, and nobody has to tell the server
+    make_room(site)
     load.more(50)
     filler = fill(small_disk)  # and now by others, in the middle of a write
     load.more(50, status=503)
@@ -117,7 +122,7 @@ def test_block_waits_for_room(site: Site, small_disk: Path) -> None:
     load = Load(server, filling=FILLING)
     until("a full disk", lambda: metric(server, "trueup_capture_full") == 1)
     until("a refusal", lambda: load.statuses[503])
-    site.compact()
+    make_room(site)
     load.more(50)
     load.stop()
     assert load.failures == []
@@ -132,7 +137,7 @@ def test_drop_answers_all_and_counts_what_is_missing(site: Site, small_disk: Pat
     server = served_from(site, small_disk, "drop")
     load = Load(server, filling=FILLING)
     until("drops", lambda: metric(server, "trueup_capture_dropped_frames_total") > 100)
-    site.compact()
+    make_room(site)
     written = metric(server, "trueup_capture_frames_total")
     until("captures again", lambda: metric(server, "trueup_capture_frames_total") > written + 50)
     filler = fill(small_disk)

@@ -55,7 +55,7 @@ def test_a_minute_without_the_store(site: Site, postgresql: PostgreSQL) -> None:
     site.configure(f'[store]\nurl = "{postgresql.url}"\n[capture]\nsegment_age = "2s"\n')
     site.add(1)
     server = site.serve_ready()
-    load = Load(server, clients=2)
+    load = Load(server, clients=1)
     load.more(200)
     assert metric(server, "trueup_store_reachable") == 1
     assert not site.compact()["failed"]
