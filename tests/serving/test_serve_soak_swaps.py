@@ -48,11 +48,20 @@ class Promotions:
             assert promote(connection, "m", version, author) is not None
 
 
+def answers(server: Server, version: int) -> None:
+    """Wait until that version does."""
+    until(f"version {version}", lambda: server.version() == version)
+
+
 def refusal(server: Server, version: int) -> str:
-    """What the status reply says of a version that is not served."""
-    states = server.get("/v1/models/m").json()["model_version_status"]
-    found = [state["status"] for state in states if state["version"] == str(version)]
-    return found[0]["error_message"] if found else ""
+    """What the status reply says of a version that is not served, as soon as it does."""
+
+    def said() -> str:
+        states = server.get("/v1/models/m").json()["model_version_status"]
+        found = [state["status"] for state in states if state["version"] == str(version)]
+        return str(found[0]["error_message"]) if found else ""
+
+    return str(until("the refusal", said))
 
 
 def damage(site: Site, version: int) -> None:
@@ -82,13 +91,13 @@ def test_fifty_swaps_under_load(site: Site, tmp_path: Path) -> None:
     for swap in range(1, SWAPS + 1):
         version = 1 + swap % 2
         promotions.to(version)
-        until(f"swap {swap}", lambda version=version: server.version() == version)
+        answers(server, version)
         if swap == 5:
             fifth = resident(worker)
         if swap in (20, 30):
             bad, word = (3, "saved_model.pb") if swap == 20 else (4, "no_such_signature")
             promotions.to(bad)
-            sentence = until("the refusal", lambda bad=bad: refusal(server, bad))
+            sentence = refusal(server, bad)
             assert word in sentence
             assert f"version {bad} is refused, and what is live stays" in sentence
             load.more(50)

@@ -104,6 +104,13 @@ def test_two_workers_with_tls_and_tokens_add_up(site: Site, tmp_path: Path) -> N
     assert_captured_once(site, load.names(200))
 
 
+def replace_one(server: Server) -> None:
+    """Kill a worker and wait for its successor's start."""
+    workers = server.workers()
+    os.kill(workers[0], signal.SIGKILL)
+    until("its successor", lambda: set(server.workers()) - set(workers))
+
+
 def test_a_worker_that_starts_anew_fails_no_request(site: Site) -> None:
     """Once it is gone, requests go to the other one until it has its models again."""
     site.add(1)
@@ -111,9 +118,7 @@ def test_a_worker_that_starts_anew_fails_no_request(site: Site) -> None:
     series = 'trueup_predict_requests_total{model="m",version="1",worker='
     until("both workers", lambda: server.get("/metrics").text.count(series) == 2)
     for _ in range(2):
-        workers = server.workers()
-        os.kill(workers[0], signal.SIGKILL)
-        until("its successor", lambda workers=workers: len(set(server.workers()) - set(workers)))
+        replace_one(server)
         load = Load(server, clients=3, anew=True)
         until("both workers", lambda: server.get("/metrics").text.count(series) == 2)
         load.more(100)
