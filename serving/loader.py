@@ -37,6 +37,9 @@ _TIDY_EVERY_S = 60.0
 class Port(Protocol):
     """What the loader needs of its worker; all of it is called in the loader's thread."""
 
+    def prepare(self) -> None:
+        """Import what models need; called once, before anything else."""
+
     def take(self) -> RegistrySnapshot:
         """What the store says now. :raises TrueupError: it does not answer."""
 
@@ -165,6 +168,10 @@ class Loader:
         )
 
     def _work(self) -> None:
+        try:
+            self._port.prepare()
+        except Exception:  # noqa: BLE001  what is missing is said again for each version
+            _log.exception("what models need cannot be imported")
         while True:
             try:
                 self.round()

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trueup.errors import BadInputError, TrueupError
 from trueup.serving.signature import Signature, read_signatures
 from trueup.serving.tensors import Array
@@ -114,12 +116,19 @@ class _Call:
     def __call__(self, columns: Mapping[str, Array]) -> dict[str, Array]:
         results = self._run(*[columns[key] for key in self._keys])
         return {
-            key: columns[given] if place is None else results[place]
+            key: columns[given] if place is None else _as_array(results[place])
             for key, place, given in self._sources
         }
 
     def release(self) -> None:
         self._run = None
+
+
+def _as_array(result: Any) -> Array:
+    """TensorFlow gives tensors without dimensions as ``bytes`` and NumPy scalars."""
+    if isinstance(result, np.ndarray):
+        return result
+    return np.array(result, np.object_ if isinstance(result, bytes) else None)
 
 
 def load_saved_model(folder: Path, *, threads: int, gpu: bool = False) -> LoadedModel:
@@ -156,6 +165,9 @@ def _load(folder: Path, config: Any) -> LoadedModel:
 
     graph = tf.Graph()
     session = tf.compat.v1.Session(graph=graph, config=config)
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")  # else it advises against this loader (decision 0006)
     try:
         with graph.as_default():
             meta_graph = tf.compat.v1.saved_model.load(session, [_SERVE_TAG], str(folder))
@@ -165,6 +177,8 @@ def _load(folder: Path, config: Any) -> LoadedModel:
     except BaseException:
         session.close()
         raise
+    finally:
+        logger.setLevel(level)
 
 
 def give_memory_back() -> None:
@@ -204,7 +218,8 @@ def _load_error(folder: Path, error: Exception) -> ModelLoadError:
             f'{folder} has no graph with the tag "{_SERVE_TAG}"',
             remedy="save the model with tf.saved_model.save or model.export",
         )
-    if not (folder / "variables").is_dir() or "variables/variables" in text:
+    damaged = _code(error) in ("DATA_LOSS", "OUT_OF_RANGE")
+    if damaged or not (folder / "variables").is_dir() or "variables/variables" in text:
         return ModelLoadError(
             f"{folder}: the variables are missing or damaged: {text}",
             remedy="copy the whole folder of the SavedModel anew",
@@ -216,11 +231,16 @@ def _load_error(folder: Path, error: Exception) -> ModelLoadError:
 
 
 def _run_error(error: Exception) -> ModelRunError:
+    code = _code(error)
+    message = getattr(error, "message", "") if code else str(error)
+    text = one_line(str(message)) or type(error).__name__
+    return ModelRunError(text, code=code or "INTERNAL")
+
+
+def _code(error: Exception) -> str:
+    """TensorFlow's name of its error; empty where it is none."""
     number = getattr(error, "error_code", None)
-    known = isinstance(number, int) and 0 <= number < len(_CODES)
-    message = getattr(error, "message", None) if known else str(error)
-    code = _CODES[number] if known and isinstance(number, int) else "INTERNAL"
-    return ModelRunError(one_line(str(message)) or type(error).__name__, code=code)
+    return _CODES[number] if isinstance(number, int) and 0 <= number < len(_CODES) else ""
 
 
 def one_line(message: str) -> str:

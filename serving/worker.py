@@ -48,6 +48,7 @@ from trueup.serving.listen import (
     tokens_required,
 )
 from trueup.serving.loader import Loader
+from trueup.serving.loading import freeze_heap
 from trueup.serving.metrics import MetricsFolder, ModelCounts
 from trueup.serving.pages import Pages
 from trueup.serving.predictor import Predictor
@@ -229,6 +230,11 @@ class Worker:
         }
 
     # --- the loader's port: called in its thread
+
+    def prepare(self) -> None:
+        import tensorflow  # noqa: F401
+
+        freeze_heap()
 
     def take(self) -> RegistrySnapshot:
         with reading(self._store.engine()) as connection:

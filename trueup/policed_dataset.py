@@ -9,13 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Engine
-
-from trueup.config.serving import ModelCaptureSettings
 from trueup.datasets.column_policies import ColumnPolicies
 from trueup.datasets.column_policies_arrow import apply_to_batch
 from trueup.records.dataset import Dataset, Partition
-from trueup.store.capture_key import capture_key
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,13 +23,6 @@ class PolicedDataset:
 
     dataset: Dataset
     policies: ColumnPolicies
-
-    @classmethod
-    def of(
-        cls, dataset: Dataset, model: str, capture: ModelCaptureSettings, engine: Engine
-    ) -> PolicedDataset:
-        key = capture_key(engine, model)
-        return cls(dataset, ColumnPolicies(capture.columns, None, key))
 
     @property
     def name(self) -> str:

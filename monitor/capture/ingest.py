@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timezone
 
 from sqlalchemy import Engine, insert, select
 
@@ -26,6 +26,7 @@ from trueup.monitor.capture.ingest_rows import RefusedRows, RowsIn, Wanted, outp
 from trueup.monitor.capture.ingest_source import HOST, Source, source_id
 from trueup.monitor.capture.labels_store import delete_blobs
 from trueup.monitor.capture.model_facts import FactsBook, ModelFacts
+from trueup.monitor.capture.orphans import refuse_stale
 from trueup.monitor.capture.segment_rows import partial_row
 from trueup.monitor.capture.watermark import watermark_of
 from trueup.records.input_spec import InputSpec, Variable
@@ -106,6 +107,7 @@ def ingest(
     )  # fmt: skip
     with reading(engine) as connection:
         mark = watermark_of(connection, settings, model, now)
+    began = datetime.now(timezone.utc)
     collector = Collector(source_key, blobs, now, lambda _: facts, lambda _: mark)
     try:
         _collect(source.dataset, rows, collector, progress)
@@ -113,7 +115,7 @@ def ingest(
         if not collector.files:
             reasons = "; ".join(f"{reason}: {n}" for reason, n in rows.refused.counts.items())
             raise BadInputError(f"no row of {source.shown} can be used ({reasons})")
-        _commit(engine, source_key, model, source, collector, report, now)
+        _commit(engine, began, source_key, model, source, collector, report, now)
     except BaseException:
         delete_blobs(blobs, [file.values["uri"] for file in collector.files])
         raise
@@ -141,6 +143,7 @@ def _collect(
 
 def _commit(
     engine: Engine,
+    began: datetime,
     source_key: str,
     model: str,
     source: Source,
@@ -172,6 +175,7 @@ def _commit(
         connection.execute(insert(manifest), files)
         if parts:
             connection.execute(insert(profiles), parts)
+        refuse_stale(began)
 
 
 def _sum_up(collector: Collector, report: IngestReport) -> None:

@@ -128,7 +128,10 @@ def _write(
     return NewFile(name, values)
 
 
-def read_tables(blobs: BlobRoot, uri: str, columns: Collection[str]) -> Iterator[pa.Table]:
-    """Rows of a file in parts of bounded size; a column that it does not have is left out."""
+def read_tables(blobs: BlobRoot, uri: str, columns: Collection[str] | None) -> Iterator[pa.Table]:
+    """Rows of a file in parts of bounded size; a column that it does not have is left out.
+
+    :param columns: all when absent.
+    """
     for batch in read_file(blobs, uri, columns=columns):
         yield pa.Table.from_batches([batch])

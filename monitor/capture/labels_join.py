@@ -16,13 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
+from trueup.config.settings import Settings
 from trueup.errors import ConflictError
 from trueup.monitor.capture.labels_files import LabelFile, read_tables
 from trueup.monitor.capture.labels_found import FoundPairs, Verdicts
@@ -38,9 +39,12 @@ from trueup.monitor.capture.labels_sides import (
     row_columns,
     ways_of,
 )
-from trueup.monitor.capture.labels_store import Change, Snapshot, commit, delete_blobs, snapshot
+from trueup.monitor.capture.labels_store import Change, Snapshot, delete_blobs, snapshot
+from trueup.monitor.capture.labels_store import commit as commit
 from trueup.profile.hashing import hash_strings
 from trueup.store.blobs import BlobRoot
+from trueup.store.engine import reading
+from trueup.store.tables import ManifestKind, manifest
 
 MOST_HELD = 500_000
 """Labels, or rows, that are held in memory to be looked up."""
@@ -101,6 +105,23 @@ def join_labels(
     raise AssertionError("unreachable")
 
 
+def join_all_labels(
+    settings: Settings, engine: Engine, blobs: BlobRoot, now: datetime
+) -> dict[str, JoinReport]:
+    """:func:`join_labels` for each model that has labels."""
+    kinds = (ManifestKind.WAITING_LABELS.value, ManifestKind.LABELS.value)
+    with reading(engine) as connection:
+        names = connection.scalars(
+            select(manifest.c.model).where(manifest.c.kind.in_(kinds)).distinct()
+        ).all()
+    return {
+        name: join_labels(
+            engine, blobs, name, now=now, retention=settings.model(name).windows.retention
+        )
+        for name in sorted(names)
+    }
+
+
 class _Run:
     def __init__(
         self, blobs: BlobRoot, seen: Snapshot, cutoff: datetime, progress: Progress | None
@@ -111,13 +132,14 @@ class _Run:
         self.waiting = WaitingOutput(blobs, seen.model)
         self.fresh = [file for file in seen.waiting if not file.details.get("tried")]
         self.tried = [file for file in seen.waiting if file.details.get("tried")]
-        self.new_rows = [file for file in seen.rows if file.id > seen.scanned_to]
+        self.new_rows = seen.new_rows
         self.kinds: dict[str, set[Cardinality]] = {}
         self.gone: dict[int, set[int]] = {}  # places in files of waiting labels, by file
         self._progress = progress
         self._done = 0
 
     def into(self, engine: Engine, now: datetime) -> JoinReport:
+        began = datetime.now(timezone.utc)
         try:
             self._look_up_fresh()
             self._look_up_old()
@@ -129,7 +151,8 @@ class _Run:
             self.report.waiting = kept + self.waiting.rows
             self._say()
             if change.added or change.replaced or self.seen.upto != self.seen.scanned_to:
-                commit(engine, self.seen, change, now=now, state=self._state())
+                state = self._state()
+                commit(engine, self.seen, change, began=began, now=now, state=state)
         except BaseException:
             written = [*self.resolved.files, *self.waiting.files]
             delete_blobs(self.blobs, [file.values["uri"] for file in written])

@@ -28,7 +28,7 @@ from trueup.profile.canonical import spell, spelled
 
 _LIKE_TIME = re.compile(r"^\s*\d{4}-\d\d-\d\d")
 _ESCAPE, _SEPARATOR = "\x1f", "\x1f|"
-_MICROSECOND = pa.timestamp("us", "UTC")
+_TOKENS = re.compile("\x1f\x1f|\x1f\\||[^\x1f]+")
 
 
 class By(str, Enum):
@@ -69,6 +69,21 @@ def key_ref(values: Sequence[object]) -> str | None:
     if any(text is None for text in texts):
         return None
     return _SEPARATOR.join(str(text).replace(_ESCAPE, _ESCAPE * 2) for text in texts)
+
+
+def split_ref(ref: str) -> list[str]:
+    """The values of a key, as :func:`key_ref` put them together.
+
+    >>> split_ref(str(key_ref(["a\\x1f", 5])))
+    ['a\\x1f', '5']
+    """
+    values = [""]
+    for token in _TOKENS.findall(ref):
+        if token == _SEPARATOR:
+            values.append("")
+        else:
+            values[-1] += _ESCAPE if token == _ESCAPE * 2 else token
+    return values
 
 
 def _canonical(column: pa.Array) -> pa.Array:

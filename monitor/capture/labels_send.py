@@ -27,6 +27,7 @@ from trueup.monitor.capture.labels_items import RefusedLabels
 from trueup.monitor.capture.labels_sink import WaitingSink, label_name
 from trueup.monitor.capture.labels_store import add_files, delete_blobs
 from trueup.monitor.capture.model_facts import FactsBook
+from trueup.monitor.capture.orphans import refuse_stale
 from trueup.records.input_spec import InputSpec
 from trueup.store.blobs import BlobRoot
 from trueup.store.engine import writing
@@ -109,6 +110,7 @@ def send_labels(
     columns = _columns(source, wishes, keys, spec)
     report = SentReport(key, by=_by(columns), labels=sorted(columns.labels.values()))
     report.notes += source.dataset.notes
+    began = datetime.now(timezone.utc)
     sink = WaitingSink(key, blobs, lambda _: spec)
     try:
         _take(source, model, columns, policies, sink, microseconds(now), progress)
@@ -127,6 +129,7 @@ def send_labels(
             if not insert_if_absent(connection, segments, values):
                 raise ConflictError(f"{source.shown} was brought in by another process meanwhile")
             add_files(connection, files, key, now)
+            refuse_stale(began)
     except BaseException:
         delete_blobs(blobs, [file.values["uri"] for file in sink.written])
         raise

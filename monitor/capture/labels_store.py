@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine, delete, func, insert, select, text
 
 from trueup.errors import ConflictError, StoreError
 from trueup.monitor.capture.labels_files import LabelFile
+from trueup.monitor.capture.orphans import refuse_stale
 from trueup.monitor.capture.parquet_file import NewFile, blob_name
 from trueup.store.blobs import BlobRoot
 from trueup.store.engine import writing
@@ -27,6 +28,10 @@ from trueup.store.updates import insert_if_absent, must_update
 
 HOST = "labels"
 """In place of a host, of the source of resolved labels."""
+
+LOOKED_UP = "looked_up"
+"""In the details of a file of rows that was written anew: whether all labels that there were had
+been looked up in the one before it."""
 
 _IDS_AT_ONCE = 500
 
@@ -51,6 +56,12 @@ class Snapshot:
     def scanned_to(self) -> int:
         """Rows in files up to this id were looked at with all labels that there were then."""
         return int(self.state.get("scanned_to", 0))
+
+    @property
+    def new_rows(self) -> list[LabelFile]:
+        """Files with rows that labels from before were not looked up in."""
+        newer = (file for file in self.rows if file.id > self.scanned_to)
+        return [file for file in newer if not file.details.get(LOOKED_UP)]
 
 
 @dataclass
@@ -122,11 +133,13 @@ def commit(
     seen: Snapshot,
     change: Change,
     *,
+    began: datetime,
     now: datetime,
     state: dict[str, Any] | None = None,
 ) -> None:
     """Put ``change`` into the manifest, in one transaction.
 
+    :param began: when the first of the new files was written, or before.
     :param state: new details of the source of resolved labels, besides its revision.
     :raises ConflictError: another process changed the model's labels since ``seen``.
     """
@@ -134,6 +147,7 @@ def commit(
         bump(connection, seen, state or {})
         add_files(connection, change.added, seen.source, now)
         remove_files(connection, change.replaced)
+        refuse_stale(began)
 
 
 def bump(connection: Connection, seen: Snapshot, state: dict[str, Any]) -> None:

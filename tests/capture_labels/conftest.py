@@ -25,7 +25,6 @@ from trueup.monitor.capture.compact import CompactionReport, compact_once
 from trueup.monitor.capture.labels_join import JoinReport, join_labels
 from trueup.monitor.capture.labels_read import labels_of
 from trueup.monitor.capture.labels_sink import label_sinks
-from trueup.monitor.capture.model_facts import FactsBook
 from trueup.records.capture import Body, CaptureFrame, FrameKind
 from trueup.records.input_spec import InputSpec, Kind, Role, Variable
 from trueup.records.keys import EPOCH
@@ -67,8 +66,7 @@ class World:
         return segment_id
 
     def compact(self, now: datetime = NOON) -> CompactionReport:
-        book = FactsBook(self.engine, self.settings)
-        sinks = label_sinks(self.blobs, lambda model: book.of(model).spec)
+        sinks = label_sinks(self.settings, self.engine, self.blobs)
         report = compact_once(self.settings, self.engine, self.blobs, now, labels=sinks)
         assert not report.failed, report.failed
         return report

@@ -82,11 +82,9 @@ def _pass(
     from trueup.cli.progress import progress_on_stderr
     from trueup.monitor.capture.compact import compact_once
     from trueup.monitor.capture.labels_sink import label_sinks
-    from trueup.monitor.capture.model_facts import FactsBook
 
     now = datetime.now(timezone.utc)
-    facts = FactsBook(engine, settings)
-    sinks = label_sinks(blobs, lambda model: facts.of(model).spec)
+    sinks = label_sinks(settings, engine, blobs)
     with progress_on_stderr("compacting", quiet=json) as progress:
         report = compact_once(settings, engine, blobs, now, labels=sinks, progress=progress)
         labelled = _join_labels(settings, engine, blobs, now)
@@ -107,20 +105,10 @@ def _join_labels(
     settings: Settings, engine: Engine, blobs: BlobRoot, now: datetime
 ) -> dict[str, int]:
     """Rows that found their labels, by model."""
-    from sqlalchemy import select
+    from trueup.monitor.capture.labels_join import join_all_labels
 
-    from trueup.monitor.capture.labels_join import join_labels
-    from trueup.store.engine import reading
-    from trueup.store.tables import ManifestKind, manifest
-
-    waiting = manifest.c.kind == ManifestKind.WAITING_LABELS.value
-    with reading(engine) as connection:
-        names = connection.scalars(select(manifest.c.model).where(waiting).distinct()).all()
-    found = {}
-    for name in sorted(names):
-        retention = settings.model(name).windows.retention
-        found[name] = join_labels(engine, blobs, name, now=now, retention=retention).labelled
-    return {name: rows for name, rows in found.items() if rows}
+    found = join_all_labels(settings, engine, blobs, now)
+    return {name: report.labelled for name, report in found.items() if report.labelled}
 
 
 def _profile_missing(

@@ -12,11 +12,12 @@ from trueup.cli.options import (
     IgnoreOption,
     JsonOption,
     LabelOption,
-    SpecOption,
     WorkersOption,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from trueup.store.promotion import AliasChange
     from trueup.store.registry import Author
 
@@ -31,16 +32,30 @@ def import_model(
         Path, typer.Option("--saved-model", metavar="DIR", help="A SavedModel of TensorFlow.")
     ],
     training_data: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--training-data", "--statistics", metavar="DATA",
-            help="What it was trained on: data, a profile of them, or TFDV statistics.",
+            help="What it was trained on: data (repeatable), a profile of them, or TFDV "
+            "statistics.",
         ),
     ] = None,
     time: Annotated[str | None, typer.Option(metavar="COLUMN", help="Event time.")] = None,
+    window: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LENGTH",
+            help="With --time: windows whose variation is kept, such as 1d; chosen if not given.",
+        ),
+    ] = None,
     label: LabelOption = None,
     ignore: IgnoreOption = None,
-    spec: SpecOption = None,
+    spec: Annotated[
+        Path | None,
+        typer.Option(
+            "--spec", "--schema", metavar="FILE",
+            help="What corrects the columns' types and roles: TOML, or a schema of TFX (.pbtxt).",
+        ),
+    ] = None,
     live: Annotated[
         bool | None,
         typer.Option(
@@ -59,14 +74,20 @@ def import_model(
     from trueup.registration import Import, import_version
     from trueup.store.blobs import BlobRoot
     from trueup.store.schema import open_store
+    from trueup.training_baseline import TrainingData
 
-    _checked_name(model)
+    _checked_name(model, "model")
     settings = load(config)
+    data = None
+    if training_data:
+        data = TrainingData(
+            tuple(training_data), time=time, window=window, label=label,
+            ignore=tuple(ignore or ()), spec=spec,
+        )  # fmt: skip
+    else:
+        _need_data({"time": time, "window": window, "label": label, "ignore": ignore, "spec": spec})
     engine = open_store(settings.store)
-    wish = Import(
-        model, saved_model, training_data=training_data, time=time, label=label,
-        ignore=tuple(ignore or ()), spec=spec, live=live,
-    )  # fmt: skip
+    wish = Import(model, saved_model, data, live)
     with progress_on_stderr("profiling", quiet=json) as progress:
         found = import_version(
             settings, engine, BlobRoot(settings.blob_root), wish, _author(reason),
@@ -89,23 +110,23 @@ def versions(model: ModelArgument, config: ConfigOption = None, json: JsonOption
     """List a model's versions, newest first, and the aliases that name them."""
     from trueup.config.load import load
     from trueup.store.engine import reading
-    from trueup.store.registry import list_versions, require_model
+    from trueup.store.registry import list_versions
     from trueup.store.schema import open_store
 
     engine = open_store(load(config).store)
     with reading(engine) as connection:
-        require_model(connection, model)
         found = list_versions(connection, model)
     engine.dispose()
-    rows = sorted(found, key=lambda row: -row.version)
     if json:
         _print_json([
             {
                 "version": row.version, "state": row.state.value, "aliases": list(row.aliases),
                 "created_at": row.created_at.isoformat(), "created_by": row.created_by,
-                "reason": row.reason,
+                "reason": row.reason, "artifact": row.artifact_uri,
+                "manifest_sha256": row.manifest_sha256,
+                "details": {k: v for k, v in row.details.items() if k != "input_spec"},
             }
-            for row in rows
+            for row in found
         ])  # fmt: skip
         return
     from rich.console import Console
@@ -115,7 +136,7 @@ def versions(model: ModelArgument, config: ConfigOption = None, json: JsonOption
     table = Table(box=None, pad_edge=False)
     for heading in ("version", "state", "aliases", "since", "by", "reason"):
         table.add_column(heading, overflow="fold")
-    for row in rows:
+    for row in found:
         table.add_row(
             str(row.version), row.state.value, escape(", ".join(row.aliases)),
             f"{row.created_at:%Y-%m-%d %H:%M}", escape(row.created_by), escape(row.reason),
@@ -137,6 +158,7 @@ def promote(
     from trueup.store.promotion import promote as move
     from trueup.store.schema import open_store
 
+    _checked_name(alias, "alias")
     engine = open_store(load(config).store)
     with writing(engine) as connection:
         change = move(connection, model, version, _author(reason), alias=alias)
@@ -192,18 +214,30 @@ def _author(reason: str) -> Author:
     return Author(who, reason, datetime.now(timezone.utc))
 
 
-def _checked_name(model: str) -> None:
+def _need_data(options: Mapping[str, object]) -> None:
+    from trueup.errors import BadInputError
+
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise BadInputError(
+            f"--{given[0]} says something of training data, and none are given",
+            remedy="name them with --training-data",
+        )
+
+
+def _checked_name(name: str, what: str) -> None:
+    """Names of models and aliases are parts of URLs."""
     from pydantic import TypeAdapter, ValidationError
 
     from trueup.config.settings import ModelName
     from trueup.errors import BadInputError
 
     try:
-        TypeAdapter(ModelName).validate_python(model)
+        TypeAdapter(ModelName).validate_python(name)
     except ValidationError:
         raise BadInputError(
-            f"{model!r} is no name for a model",
-            remedy="use letters, digits, '.', '_' and '-'; it is part of URLs",
+            f"{name!r} is no name for a {what}",
+            remedy="use at most 100 letters, digits, '.', '_' and '-': it is part of URLs",
         ) from None
 
 

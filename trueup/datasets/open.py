@@ -17,6 +17,8 @@ def open_dataset(source: Any, *, name: str | None = None) -> UnitDataset:
     Text and TFRecord files are read once here to find their types; Parquet's footers tell them.
     Nothing is kept in memory but the schema and where to read.
 
+    Several paths in a list are one data set, which has the columns of all of them.
+
     :param name: for messages; the path, or what kind of frame it is, when not given.
     :raises DataError: when the source is absent, empty, damaged, or has two columns of one name;
         the message names file and column, and line where there is one.
@@ -28,12 +30,23 @@ def open_dataset(source: Any, *, name: str | None = None) -> UnitDataset:
     """
     if isinstance(source, UnitDataset):
         return source
-    if isinstance(source, str | os.PathLike):
+    if _is_path(source):
         path = os.fspath(source)
         files, notes = find_files(str(path))
         return assemble(name or str(path), [_scan(file) for file in files], notes=notes)
+    if isinstance(source, list | tuple) and source and all(map(_is_path, source)):
+        found = [find_files(str(os.fspath(path))) for path in source]
+        return assemble(
+            name or ", ".join(os.fspath(path) for path in source),
+            [_scan(file) for files, _ in found for file in files],
+            notes=[note for _, notes in found for note in notes],
+        )
     scan = _scan_frame(source, name)
     return assemble(scan.source, [scan])
+
+
+def _is_path(source: Any) -> bool:
+    return isinstance(source, str | os.PathLike)
 
 
 def _scan(file: File) -> Scan:
