@@ -55,6 +55,7 @@ class Housekeeping:
         self._told = told
         self._started_at = now()
         self._rounds = 0
+        self._unwritten = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="housekeeping", daemon=True)
         self.store_reachable = False
@@ -83,8 +84,11 @@ class Housekeeping:
         values = self._values()
         try:
             self._metrics.write(values)
+            self._unwritten = False
         except (TrueupError, OSError) as error:
-            _log.warning("the numbers for /metrics cannot be written: %s", error)
+            if not self._unwritten:  # once, and not each second of a full disk
+                _log.warning("the numbers for /metrics cannot be written: %s", error)
+            self._unwritten = True
         try:
             engine = self._engine()
             with reading(engine) as connection:

@@ -21,11 +21,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from sqlalchemy import Engine
-
 from trueup.config.load import load
 from trueup.config.serving import ServingSettings
-from trueup.config.settings import Settings, StoreSettings
+from trueup.config.settings import Settings
 from trueup.errors import TrueupError
 from trueup.frames.segment_files import recover_segments
 from trueup.records.registry import ModelRecord, RegistrySnapshot, VersionRecord
@@ -40,6 +38,7 @@ from trueup.serving.http_connection import HttpConnection
 from trueup.serving.http_state import Limits, ServerState
 from trueup.serving.intake import intakes
 from trueup.serving.lane import Lane
+from trueup.serving.late_store import LateStore
 from trueup.serving.listen import (
     accept_on,
     allow_open_files,
@@ -64,7 +63,6 @@ from trueup.store.blobs import BlobRoot
 from trueup.store.capture_key import capture_key
 from trueup.store.engine import open_engine, reading, shown
 from trueup.store.registry import snapshot
-from trueup.store.schema import open_store
 
 _log = logging.getLogger(__name__)
 
@@ -308,22 +306,6 @@ class Policies:
 
     def of(self, model: str) -> CapturePolicy | None:
         return self._by_model.get(model)
-
-
-class LateStore:
-    """The store, opened when it can be: a worker may start while it is away."""
-
-    def __init__(self, settings: StoreSettings) -> None:
-        self._settings = settings
-        self._lock = threading.Lock()
-        self._engine: Engine | None = None
-
-    def engine(self) -> Engine:
-        """:raises StoreError: it cannot be opened now."""
-        with self._lock:
-            if self._engine is None:
-                self._engine = open_store(self._settings)
-            return self._engine
 
 
 def utc_now() -> datetime:

@@ -13,7 +13,9 @@ from typing import Any
 
 import orjson
 
-_DEEPEST = 500  # levels of nesting; some Pythons exhaust the stack of the process beyond
+_DEEPEST = 200
+"""Levels of nesting. Servers refuse what is deeper than 64, if not told otherwise; reading it would
+take more of the stack than Python has, and of a refused body nothing but its text is needed."""
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _BRACKET = re.compile(r"[\[\]{}]")
 
@@ -40,11 +42,15 @@ class Rows:
 
 
 def parse(text: bytes) -> Any:
-    """The JSON value of ``text``, or ``UNREAD``. ``NaN`` and infinities are taken as written."""
+    """The JSON value of ``text``, or ``UNREAD``, which too deep a one is as well. ``NaN`` and
+    infinities are taken as written."""
     try:
-        return orjson.loads(text)
+        found = orjson.loads(text)
     except orjson.JSONDecodeError:
         pass
+    else:
+        many = text.count(b"{") + text.count(b"[") > _DEEPEST
+        return UNREAD if many and _is_deep(found) else found
     try:
         decoded = text.decode()
         if _nesting(decoded) > _DEEPEST:
@@ -127,6 +133,22 @@ def _is_finite(value: Any) -> bool:
     if isinstance(value, list):
         return all(map(_is_finite, value))
     return all(map(_is_finite, value.values())) if isinstance(value, dict) else True
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether there are more than ``_DEEPEST`` levels; by a loop, for calls would be too deep."""
+    level = [value]
+    for _ in range(_DEEPEST + 1):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, list | dict)
+            for inner in (each if isinstance(each, list) else each.values())
+            if isinstance(inner, list | dict)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _nesting(text: str) -> int:

@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 
 from trueup.datasets.encoding import encodable
 from trueup.datasets.json_values import array_of
 from trueup.datasets.times import parse_times
+from trueup.monitor.capture.json_rows import dumped
 from trueup.monitor.capture.row_schema import TIME, nested, unnested
 
 MISFIT = object()
@@ -180,7 +180,7 @@ def unpacked(value: Any) -> bytes | None:
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         raw = unpacked(value)
-        return orjson.dumps(value).decode() if raw is None else raw
+        return dumped(value) if raw is None else raw
     if isinstance(value, list):
         return [_plain(element) for element in value]
     if isinstance(value, str) and not value.isascii():

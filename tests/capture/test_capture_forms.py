@@ -185,6 +185,23 @@ def test_a_request_that_does_not_read_is_one_row(text: str) -> None:
     assert part.raw[0] == raw.decode("utf-8", "backslashreplace")
 
 
+@pytest.mark.parametrize("depth", [150, 199, 205, 260, 400, 505, 900, 1020, 1030, 30_000])
+@pytest.mark.parametrize("spec", [SPEC, None])
+@pytest.mark.parametrize(
+    "around", ['{"instances":[{"x":%s}]}', '{"instances":[{"other":%s}]}', '{"inputs":%s}', "%s"]
+)
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+def test_a_body_of_any_depth_harms_no_others(
+    depth: int, spec: InputSpec | None, around: str, opening: str, closing: str
+) -> None:
+    for leaf in ("1", "NaN", str(10**30), '"\\ud800"'):
+        deep = around % (opening * depth + leaf + closing * depth)
+        refused = body(deep, 1, kind=FrameKind.REFUSED, status=400, error="too deep")
+        for wrong in (refused, body(deep)):
+            parts = decoded([body('{"instances":[{"x":1}]}'), wrong], spec)
+            assert sum(int(part.counts.sum()) for part in parts) == 2
+
+
 def test_an_omitted_body_is_one_row() -> None:
     sent = frame(
         b"", rows=0, kind=FrameKind.REFUSED, status=400, body=Body.OMITTED, request_bytes=9

@@ -124,12 +124,12 @@ class Load:
     def more(self, count: int, status: int = 200) -> None:
         """Wait until ``count`` further requests were answered with ``status``."""
         wanted = self.statuses[status] + count
-        until(f"{count} more answers {status}", lambda: self.statuses[status] >= wanted
-              or self._fail_if_over())  # fmt: skip
 
-    def _fail_if_over(self) -> None:
-        alive = any(thread.is_alive() for thread in self._threads)
-        assert alive and not self.failures, self.failures
+        def came() -> bool:
+            assert not self.failures, self.failures
+            return self.statuses[status] >= wanted
+
+        until(f"{count} more answers {status}", came)
 
     def join(self) -> None:
         for thread in self._threads:
