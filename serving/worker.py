@@ -66,6 +66,8 @@ METRICS_FOLDER = ".metrics"
 CACHE_FOLDER = ".artifacts"
 _TICK_S = 1.0
 _TURN_LIMIT_S = 60.0
+_LEAST_WAIT_S = 0.5
+_HIDDEN = "not ready; the server's log says why"
 
 
 class Worker:
@@ -147,20 +149,33 @@ class Worker:
         ticking = self._loop.create_task(self._tick())
         await stop.wait()
         drain_s = self._settings.serving.drain_timeout.total_seconds()
+        limit = (
+            monotonic() + drain_s
+        )  # of all that follows together: the supervisor waits no longer
         server.close()
         self._state.drain()
         if not await self._state.drained(drain_s):
             _log.warning("%d connections did not end in time", len(self._state.connections))
         ticking.cancel()
-        await self._loop.run_in_executor(None, self._close, drain_s)
+        await self._loop.run_in_executor(None, self._close, limit)
         self._state.close()
 
-    def _close(self, drain_s: float) -> None:
-        self._loader.stop(drain_s)
+    def _close(self, limit: float) -> None:
+        """End the threads, what answers before what writes.
+
+        :param limit: monotonic time; past it each gets a moment, so that the capture is sealed.
+        """
+
+        def left_s() -> float:
+            return max(_LEAST_WAIT_S, limit - monotonic())
+
+        self._loader.ask_to_stop()
         for served in self._fleet.served():
-            served.lane.close(drain_s)
-        self._scribe.close(drain_s)
+            served.lane.close(left_s())
+        self._scribe.close(left_s())
         self._writer.close()
+        if not self._loader.stop(left_s()):
+            _log.warning("a model is still being loaded; its load is given up")
         self._housekeeping.stop(_TICK_S * 5)
 
     async def _tick(self) -> None:
@@ -177,7 +192,9 @@ class Worker:
 
     def not_ready(self) -> str:
         """Why this worker cannot predict yet, or not any more; empty when it can."""
-        return "draining" if self._state.draining else self._loader.not_ready()
+        problem = "draining" if self._state.draining else self._loader.not_ready()
+        # /readyz is for everyone, and sentences name paths and models.
+        return _HIDDEN if problem and tokens_required(self._settings.serving) else problem
 
     def values(self) -> dict[str, Any]:
         """This worker's numbers, for ``/metrics`` and the heartbeat."""
