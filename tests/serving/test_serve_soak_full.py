@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -61,9 +61,14 @@ def fill(disk: Path) -> Path:
     return path
 
 
-def make_room(site: Site) -> None:
-    """By the compactor, as soon as a segment is sealed; nobody has to tell the server."""
-    until("a compacted segment", lambda: site.compact()["compacted"])
+def compact_until(site: Site, condition: Callable[[], bool]) -> None:
+    """Let the compactor make room until that shows; nobody has to tell the server."""
+
+    def shown() -> bool:
+        site.compact()
+        return condition()
+
+    until("going on by itself", shown)
 
 
 def compacted(site: Site, disk: Path) -> None:
@@ -81,24 +86,24 @@ def test_reject_answers_503_at_once_and_recovers(site: Site, small_disk: Path) -
     load = Load(server, filling=FILLING)
     load.more(50, status=503)
     assert metric(server, "trueup_capture_full") == 1
-    make_room(site)
-    load.more(50)
-    filler = fill(small_disk)  # and now by others, in the middle of a write
-    load.more(50, status=503)
-    message = server.predict({"x": 0.0, "name": FILLING})
-    assert message.status_code == 503
-    assert "spool" in message.json()["error"]
-    filler.unlink()
-    load.more(20)
+    before = load.statuses[200]
+    compact_until(site, lambda: load.statuses[200] > before + 50)
     load.stop()
     assert load.failures == []
     assert load.statuses.keys() == {200, 503}
-    rejected = metric(server, "trueup_capture_rejected_frames_total")
-    assert rejected == load.statuses[503] + 1
+    compacted(site, small_disk)
+
+    filler = fill(small_disk)  # by others, this time
+    refused = server.predict({"x": 0.0, "name": "a"}, **{"X-Request-Id": "refused-0"})
+    assert refused.status_code == 503
+    assert str(small_disk) in refused.json()["error"]
+    filler.unlink()
+    until("an answer", lambda: server.predict({"x": 0.0, "name": "a"}).status_code == 200)
+    assert metric(server, "trueup_capture_rejected_frames_total") > load.statuses[503]
     assert server.stop() == 0
     compacted(site, small_disk)
     assert_captured_once(site, load.names(200))
-    assert not captured_rows(site).keys() & set(load.names(503))
+    assert not captured_rows(site).keys() & {"refused-0", *load.names(503)}
 
 
 def test_block_waits_for_room(site: Site, small_disk: Path) -> None:
@@ -112,9 +117,9 @@ def test_block_waits_for_room(site: Site, small_disk: Path) -> None:
     def ask() -> httpx.Response:
         return server.predict({"x": 0.0, "name": "a"}, **{"X-Request-Id": "patient-0"})
 
-    before = metric(server, "trueup_predict_requests_total")
+    asked = metric(server, "trueup_predict_requests_total")
     thread, found = in_thread(ask)
-    until("the model's answer", lambda: metric(server, "trueup_predict_requests_total") > before)
+    until("the model's answer", lambda: metric(server, "trueup_predict_requests_total") > asked)
     filler.unlink()
     thread.join(LONG_S)
     assert found[0].status_code == 200
@@ -122,8 +127,8 @@ def test_block_waits_for_room(site: Site, small_disk: Path) -> None:
     load = Load(server, filling=FILLING)
     until("a full disk", lambda: metric(server, "trueup_capture_full") == 1)
     until("a refusal", lambda: load.statuses[503])
-    make_room(site)
-    load.more(50)
+    before = load.statuses[200]
+    compact_until(site, lambda: load.statuses[200] > before + 50)
     load.stop()
     assert load.failures == []
     assert load.statuses.keys() == {200, 503}
@@ -135,24 +140,36 @@ def test_block_waits_for_room(site: Site, small_disk: Path) -> None:
 
 def test_drop_answers_all_and_counts_what_is_missing(site: Site, small_disk: Path) -> None:
     server = served_from(site, small_disk, "drop")
+
+    def frames(which: str = "") -> float:
+        return metric(server, f"trueup_capture_{which}frames_total")
+
     load = Load(server, filling=FILLING)
-    until("drops", lambda: metric(server, "trueup_capture_dropped_frames_total") > 100)
-    make_room(site)
-    written = metric(server, "trueup_capture_frames_total")
-    until("captures again", lambda: metric(server, "trueup_capture_frames_total") > written + 50)
-    filler = fill(small_disk)
-    before = metric(server, "trueup_capture_dropped_frames_total")
-    until("drops", lambda: metric(server, "trueup_capture_dropped_frames_total") > before + 50)
-    filler.unlink()
-    written = metric(server, "trueup_capture_frames_total")
-    until("captures again", lambda: metric(server, "trueup_capture_frames_total") > written + 50)
+    until("drops", lambda: frames("dropped_") > 100)
+    before = frames()
+    compact_until(site, lambda: frames() > before + 50)
     load.stop()
     assert load.failures == []
     assert load.statuses.keys() == {200}
-    dropped = metric(server, "trueup_capture_dropped_frames_total")
+    dropped = frames("dropped_")
+    compacted(site, small_disk)
+
+    filler = fill(small_disk)  # by others, this time
+    missing = server.predict({"x": 0.0, "name": "a"}, **{"X-Request-Id": "missing-0"})
+    assert missing.status_code == 200
+    assert frames("dropped_") == dropped + 1
+    filler.unlink()
+    written = frames()
+
+    def captured_again() -> bool:
+        assert server.predict({"x": 0.0, "name": "a"}).status_code == 200
+        return frames() > written
+
+    until("captures again", captured_again)
     assert server.stop() == 0
     compacted(site, small_disk)
     seen = captured_rows(site)
     answered = load.names(200)
     assert all(seen[name] in (0, rows_of(name)) for name in answered)
-    assert len(seen) + dropped == len(answered)
+    assert sum(seen[name] > 0 for name in answered) + dropped == len(answered)
+    assert "missing-0" not in seen

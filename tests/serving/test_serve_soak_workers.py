@@ -126,3 +126,11 @@ def test_a_worker_that_starts_anew_fails_no_request(site: Site) -> None:
         assert load.failures == []
         assert load.statuses.keys() == {200}
     assert server.stop() == 0
+
+
+def test_who_asks_before_the_models_are_loaded_waits_for_them(site: Site) -> None:
+    site.add(1)
+    server = site.serve()
+    assert server.version() == 1
+    assert server.predict({"x": 0.0, "name": "a"}, path="/v1/models/n:predict").status_code == 404
+    assert server.stop() == 0
