@@ -24,6 +24,7 @@ import data
 import numpy as np
 import pyarrow as pa
 import report
+from run import located
 
 from trueup.datasets.infer import infer_spec
 from trueup.datasets.open import open_dataset
@@ -41,7 +42,8 @@ def main() -> None:
     batches = [data.block(number, data.BLOCK_ROWS, 20) for number in range(BATCHES)]
     found = [*_bare(batches), *_columns(batches)]
     known = json.loads(asked.results.read_text()) if asked.results.exists() else {"runs": []}
-    asked.results.write_text(json.dumps(known | {"limits": found}, indent=1, sort_keys=True) + "\n")
+    known["limits"] = located(known, found)
+    asked.results.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
     report.write(asked.results)
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import data
 import report
 from peers.measured import found_in
-from run import HERE, RESULTS, machine
+from run import HERE, RESULTS, located
 from watch import watched
 
 ROWS, COLUMNS = 100_000_000, 6
@@ -54,7 +54,7 @@ def main() -> None:
     if not asked.keep and asked.folder is None:
         folder.rmdir()
     known = json.loads(asked.results.read_text()) if asked.results.exists() else {"runs": []}
-    known |= {"machine": machine(), "memory": found}
+    known["memory"] = located(known, found)
     asked.results.parent.mkdir(parents=True, exist_ok=True)
     asked.results.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
     report.write(asked.results)

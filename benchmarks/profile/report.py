@@ -43,9 +43,11 @@ def page(found: dict[str, Any]) -> str:
         _bars(found["runs"]),
     ]
     if "memory" in found:
-        parts += [wording.MEMORY.format(bar=MEMORY_BAR_MB), _memory(found["memory"])]
+        parts += [wording.MEMORY.format(bar=MEMORY_BAR_MB), *_elsewhere(found["memory"])]
+        parts += [_memory(found["memory"])]
     if "limits" in found:
-        parts += [wording.LIMITS, _limits(found["limits"]), wording.LIMITS_READ]
+        parts += [wording.LIMITS, *_elsewhere(found["limits"]), _limits(found["limits"])]
+        parts += [wording.LIMITS_READ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -74,20 +76,37 @@ def _rate(run: dict[str, Any], seconds: float) -> float:
 
 
 def _machine(found: dict[str, Any]) -> str:
-    machine = found["machine"]
+    measured = [*found["runs"], *found.get("memory", [])]
     versions = {run["peer"]: run["version"] for run in found["runs"] if "version" in run}
     told = ", ".join(f"{peer} {version}" for peer, version in sorted(versions.items()))
-    dates = sorted({run["taken"] for run in [*found["runs"], *found.get("memory", [])]})
+    dates = sorted({run["taken"] for run in measured})
+    elsewhere = any("machine" in run for run in [*measured, *found.get("limits", [])])
+    unless = "unless a section names another machine, " if elsewhere else ""
     return (
-        f"Taken {' to '.join(dict.fromkeys([dates[0], dates[-1]]))} on {machine['cores']} cores of "
-        f"{machine['processor']}, {machine['memory_gib']} GiB, Python {machine['python']}; {told}."
+        f"Taken {' to '.join(dict.fromkeys([dates[0], dates[-1]]))}, {unless}on "
+        f"{_described(found['machine'])}; {told}."
     )
+
+
+def _described(machine: dict[str, Any]) -> str:
+    return (
+        f"{machine['cores']} cores of {machine['processor']}, {machine['memory_gib']} GiB, "
+        f"Python {machine['python']}"
+    )
+
+
+def _elsewhere(entries: list[dict[str, Any]]) -> list[str]:
+    """A line that names the machine of a section which was taken on another one."""
+    machines = dict.fromkeys(_described(e["machine"]) for e in entries if "machine" in e)
+    return [f"Taken on {' and on '.join(machines)}."] if machines else []
 
 
 def _cases(runs: list[dict[str, Any]]) -> Iterable[str]:
     for case in dict.fromkeys(run["case"] for run in runs):
         yield f"### {case}"
-        rows = [row for run in runs if run["case"] == case for row in _rows(run)]
+        of_case = [run for run in runs if run["case"] == case]
+        yield from _elsewhere(of_case)
+        rows = [row for run in of_case for row in _rows(run)]
         yield _table(
             ("", "rows", "CPU s", "wall s", "Mcells per CPU s", "peak MB"), rows, numbers_from=1
         )

@@ -28,8 +28,8 @@ from trueup.monitor.capture.row_table import arrival_us, header_us, row_table, w
 from trueup.monitor.capture.window_profiles import ANSWERED, Partial, PartialsBuilder
 from trueup.store.blobs import BlobRoot
 
-MOST_ROWS = 1 << 19
-MOST_BYTES = 128 << 20
+MOST_ROWS = 1 << 18
+MOST_BYTES = 64 << 20
 """Rows, and bytes of Arrow, that are gathered before a file is written."""
 
 

@@ -8,34 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from trueup.datasets.encoding import encodable
 from trueup.monitor.capture.frame_block import BODY_CODES, KIND_CODES, FrameBlock, read_block
-from trueup.monitor.capture.json_rows import (
-    UNREAD,
-    Rows,
-    dumped,
-    parse,
-    request_rows,
-    response_rows,
-)
-from trueup.monitor.capture.quick_rows import Form, form_of, quick_rows
-from trueup.monitor.capture.row_schema import INPUT, OUTPUT, input_type
-from trueup.monitor.capture.typed_values import inferred, typed
+from trueup.monitor.capture.json_rows import UNREAD, parse, request_rows, response_rows
+from trueup.monitor.capture.kept_rows import KeptRows, ModelColumns
+from trueup.monitor.capture.quick_rows import form_of, quick_rows
+from trueup.monitor.capture.row_schema import INPUT, OUTPUT
 from trueup.records.capture import Body, FrameKind
-from trueup.records.input_spec import InputSpec, Role
+from trueup.records.input_spec import InputSpec
 
 UNNAMED_INPUT, UNNAMED_OUTPUT = "inputs", "outputs"
 """Columns of bare values: a body with one input or output does not name it."""
 
-MOST_UNDECLARED = 1000
-"""Undeclared columns of one model in one segment; what lies beyond is kept as JSON only."""
-
-_FEWEST = 256  # frames of another form among quick ones: fewer are not worth a second try
+_PIECES, _FEWEST = 8, 256
+# Into how many pieces a block is cut that is not read quickly as a whole, and how many frames are
+# not worth another cut.
 _REFUSED, _LABELS = KIND_CODES[FrameKind.REFUSED], KIND_CODES[FrameKind.LABELS]
 _ROWS, _OMITTED = BODY_CODES[Body.ROWS], BODY_CODES[Body.OMITTED]
 
@@ -67,36 +58,6 @@ class Part:
         return int(self.counts.sum())
 
 
-@dataclass
-class _Model:
-    """What is known of one model while a segment is read."""
-
-    spec: InputSpec | None
-    targets: dict[str, pa.DataType]
-    single: str
-    forms: dict[tuple[str, ...], Form] = field(default_factory=dict)
-    undeclared: set[str] = field(default_factory=set)
-
-    @classmethod
-    def of(cls, spec: InputSpec | None) -> _Model:
-        variables = spec.variables if spec is not None else ()
-        features = [v.name for v in variables if v.role is Role.FEATURE]
-        return cls(
-            spec,
-            {variable.name: input_type(variable) for variable in variables},
-            features[0] if len(features) == 1 else UNNAMED_INPUT,
-        )
-
-    def admits(self, name: str) -> bool:
-        """Whether there is a column for ``name``."""
-        if name in self.targets or name in self.undeclared:
-            return True
-        if len(self.undeclared) >= MOST_UNDECLARED:
-            return False
-        self.undeclared.add(name)
-        return True
-
-
 class Decoder:
     """Decodes the blocks of one segment; what it learns of one helps with the next.
 
@@ -105,7 +66,7 @@ class Decoder:
 
     def __init__(self, spec_of: SpecOf) -> None:
         self._spec_of = spec_of
-        self._models: dict[str, _Model] = {}
+        self._models: dict[str, ModelColumns] = {}
         self.unreadable_bytes = 0
 
     def decode(self, payloads: Sequence[bytes], first: int) -> Iterator[Part | FrameBlock]:
@@ -125,7 +86,7 @@ class Decoder:
         for (name, signature), places in _groups(block):
             model = self._models.get(name)
             if model is None:
-                model = self._models[name] = _Model.of(self._spec_of(name))
+                model = self._models[name] = ModelColumns.of(self._spec_of(name))
             yield from _parts(name, signature, model, block.take(places))
 
 
@@ -141,7 +102,7 @@ def _groups(block: FrameBlock) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
         yield (names[0][model], names[1][signature]), np.flatnonzero(codes == code)
 
 
-def _parts(name: str, signature: str, model: _Model, block: FrameBlock) -> Iterator[Part]:
+def _parts(name: str, signature: str, model: ModelColumns, block: FrameBlock) -> Iterator[Part]:
     """Rows of frames of one model and signature, first those that are read quickly."""
     ours = block.body == _ROWS
     answered = (block.kind != _REFUSED) & (block.body != _OMITTED)
@@ -154,19 +115,20 @@ def _parts(name: str, signature: str, model: _Model, block: FrameBlock) -> Itera
         yield _one_by_one(name, model, block.take(rest))
 
 
-def _answered(name: str, kind: tuple[str, str], model: _Model, block: FrameBlock) -> Iterator[Part]:
+def _answered(
+    name: str, kind: tuple[str, str], model: ModelColumns, block: FrameBlock
+) -> Iterator[Part]:
     quick = _quick(name, kind, model, block)
     if quick is not None:
         yield quick
-    elif len(block) > _FEWEST:  # one of them may be all that is different
-        half = len(block) // 2
-        yield from _answered(name, kind, model, block.take(np.arange(half)))
-        yield from _answered(name, kind, model, block.take(np.arange(half, len(block))))
+    elif len(block) > _FEWEST:  # a few of them may be all that is different
+        for places in np.array_split(np.arange(len(block)), _PIECES):
+            yield from _answered(name, kind, model, block.take(places))
     else:
         yield _one_by_one(name, model, block)
 
 
-def _quick(name: str, kind: tuple[str, str], model: _Model, block: FrameBlock) -> Part | None:
+def _quick(name: str, kind: tuple[str, str], model: ModelColumns, block: FrameBlock) -> Part | None:
     """All of ``block`` by Arrow, or ``None``. Learns the form from the first body first."""
     counts = block.numbers("rows").astype(np.int64)
     if (counts < 1).any():
@@ -183,7 +145,7 @@ def _quick(name: str, kind: tuple[str, str], model: _Model, block: FrameBlock) -
 
 
 def _outputs(
-    model: _Model, kind: tuple[str, str], block: FrameBlock, counts: np.ndarray
+    model: ModelColumns, kind: tuple[str, str], block: FrameBlock, counts: np.ndarray
 ) -> dict[str, pa.Array] | None:
     if not any(block.responses):
         return {}
@@ -191,7 +153,7 @@ def _outputs(
 
 
 def _columns(
-    model: _Model,
+    model: ModelColumns,
     side: tuple[str, ...],
     texts: list[bytes],
     counts: np.ndarray,
@@ -213,115 +175,26 @@ def _columns(
     return quick_rows(texts, counts, widened, targets)
 
 
-def _one_by_one(name: str, model: _Model, block: FrameBlock) -> Part:
+def _one_by_one(name: str, model: ModelColumns, block: FrameBlock) -> Part:
     """Through Python, which reads any form: misfits are named, and their JSON is kept."""
-    kept = _Kept(model)
+    kept = KeptRows(model)
     counts = []
-    refused, declared = block.kind == _REFUSED, block.numbers("rows").tolist()
+    refused, declared = (block.kind == _REFUSED).tolist(), block.numbers("rows").tolist()
+    omitted = (block.body == _OMITTED).tolist()
     for place, (request, response) in enumerate(zip(block.requests, block.responses, strict=True)):
-        parsed = UNREAD if block.body[place] == _OMITTED else parse(request)
+        parsed = UNREAD if omitted[place] else parse(request)
         rows = None
         if parsed is not UNREAD:
             rows = request_rows(parsed, model.single, declared[place])
+        answers = None
+        if response:
+            count = declared[place] if rows is None else len(rows.named)
+            answers = response_rows(parse(response), UNNAMED_OUTPUT, count)
         if rows is None:
-            answers = _answers(response, declared[place])
-            count = max(1, answers.count if answers is not None else 0)
-            kept.add_unread(request, count, answers)
-            counts.append(count)
-            continue
-        kept.add(rows, _answers(response, rows.count), bool(refused[place]))
-        counts.append(rows.count)
+            counts.append(kept.add_unread(request, answers))
+        else:
+            counts.append(kept.add(rows, answers, refused=refused[place]))
     return Part(name, block, np.array(counts, np.int64), **kept.arrays())
-
-
-def _answers(response: bytes, rows: int) -> Rows | None:
-    return response_rows(parse(response), UNNAMED_OUTPUT, rows) if response else None
-
-
-class _Kept:
-    """Rows collected by value, and turned into arrays."""
-
-    def __init__(self, model: _Model) -> None:
-        self._model = model
-        self._inputs: dict[str, list[Any]] = {}
-        self._outputs: dict[str, list[Any]] = {}
-        self._rows = 0
-        self._unread: list[int] = []
-        self._raw: dict[int, str] = {}
-        self._originals: list[tuple[int, Rows]] = []
-
-    def add_unread(self, request: bytes, count: int, answers: Rows | None) -> None:
-        if request:
-            self._raw[self._rows] = request.decode("utf-8", "backslashreplace")
-        self._unread.extend(range(self._rows, self._rows + count))
-        self._end(count, answers)
-
-    def add(self, rows: Rows, answers: Rows | None, refused: bool) -> None:
-        model, first = self._model, self._rows
-        keep_all = refused
-        for name, values in rows.columns.items():
-            known = name in model.targets or (refused and name in model.undeclared)
-            if known or (not refused and model.admits(name)):
-                _extend(self._inputs, name, first, values)
-            else:
-                keep_all = True
-        self._originals.append((first, rows))
-        for row in range(rows.count) if keep_all else rows.wrong:
-            self._raw[first + row] = dumped(rows.original(row))
-        self._unread.extend(first + row for row in rows.wrong)
-        self._end(rows.count, answers)
-
-    def _end(self, count: int, answers: Rows | None) -> None:
-        if answers is not None and answers.count == count:
-            for name, values in answers.columns.items():
-                _extend(self._outputs, name, self._rows, values)
-        self._rows += count
-
-    def arrays(self) -> dict[str, Any]:
-        """What :class:`Part` needs, by its names."""
-        misfits: dict[int, list[str]] = {}
-        inputs = {}
-        for name, values in self._inputs.items():
-            _pad(values, self._rows)
-            target = self._model.targets.get(name)
-            if target is None:
-                inputs[name] = inferred(values)
-                continue
-            inputs[name], wrong = typed(values, target)
-            if wrong is not None:
-                for row in np.flatnonzero(wrong).tolist():
-                    misfits.setdefault(row, []).append(name)
-        for values in self._outputs.values():
-            _pad(values, self._rows)
-        self._keep_originals(misfits)
-        readable = None
-        if self._unread:
-            readable = np.ones(self._rows, bool)
-            readable[self._unread] = False
-        return {
-            "inputs": inputs,
-            "outputs": {name: inferred(values) for name, values in self._outputs.items()},
-            "readable": readable,
-            "raw": self._raw,
-            "misfits": misfits,
-        }
-
-    def _keep_originals(self, misfits: Mapping[int, list[str]]) -> None:
-        firsts = np.array([first for first, _ in self._originals])
-        for row in misfits:
-            if row not in self._raw:
-                first, rows = self._originals[int(np.searchsorted(firsts, row, "right")) - 1]
-                self._raw[row] = dumped(rows.original(row - first))
-
-
-def _extend(columns: dict[str, list[Any]], name: str, first: int, values: list[Any]) -> None:
-    column = columns.setdefault(name, [])
-    _pad(column, first)
-    column.extend(values)
-
-
-def _pad(column: list[Any], rows: int) -> None:
-    column.extend([None] * (rows - len(column)))
 
 
 def column_names(part: Part) -> Part:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -22,26 +21,22 @@ UNREAD = object()
 """A text that is no JSON."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Rows:
-    """Rows of one body, column by column.
+    """Rows of one body.
 
-    :param count: how many.
-    :param columns: name → a value per row; ``None`` where a row has it not (or null).
-    :param instances: each row as the client sent it, where it came row by row.
+    :param named: values by variable of each row; a row that lacks one has no such key.
+    :param sent: each row as the client sent it; ``None`` where that is ``named``.
     :param wrong: rows that are no objects where objects were expected.
     """
 
-    count: int
-    columns: dict[str, list[Any]] = field(default_factory=dict)
-    instances: Sequence[Any] | None = None
-    wrong: frozenset[int] = frozenset()
+    named: list[dict[str, Any]]
+    sent: list[Any] | None = None
+    wrong: tuple[int, ...] = ()
 
     def original(self, row: int) -> Any:
         """That row as JSON values: as it was sent, or put together from the columns."""
-        if self.instances is not None:
-            return self.instances[row]
-        return {name: values[row] for name, values in self.columns.items()}
+        return self.named[row] if self.sent is None else self.sent[row]
 
 
 def parse(text: bytes) -> Any:
@@ -100,22 +95,14 @@ def is_bytes(value: Any) -> bool:
 
 
 def _row_form(instances: list[Any], single: str) -> Rows:
-    count = len(instances)
-    named = [isinstance(row, dict) and not is_bytes(row) for row in instances]
-    if not any(named):
-        return Rows(count, {single: list(instances)}, instances)
-    names = dict.fromkeys(
-        name for row, is_named in zip(instances, named, strict=True) if is_named for name in row
-    )
-    wrong = frozenset(i for i, is_named in enumerate(named) if not is_named)
-    columns = {
-        name: [
-            row.get(name) if is_named else None
-            for row, is_named in zip(instances, named, strict=True)
-        ]
-        for name in names
-    }
-    return Rows(count, columns, instances, wrong)
+    are_named = [type(row) is dict and not is_bytes(row) for row in instances]
+    if all(are_named):
+        return Rows(instances)
+    if not any(are_named):
+        return Rows([{single: row} for row in instances], instances)
+    named = [row if is_named else {} for row, is_named in zip(instances, are_named, strict=True)]
+    wrong = tuple(i for i, is_named in enumerate(are_named) if not is_named)
+    return Rows(named, instances, wrong)
 
 
 def _column_form(inputs: Any, single: str, rows: int) -> Rows | None:
@@ -126,13 +113,12 @@ def _column_form(inputs: Any, single: str, rows: int) -> Rows | None:
         rows = lengths.pop() if len(lengths) == 1 else 0
     if rows < 1:
         return None
-    return Rows(
-        rows,
-        {
-            name: values if isinstance(values, list) and len(values) == rows else [values] * rows
-            for name, values in columns.items()
-        },
-    )
+    each = [
+        values if isinstance(values, list) and len(values) == rows else [values] * rows
+        for values in columns.values()
+    ]
+    names = tuple(columns)
+    return Rows([dict(zip(names, row, strict=True)) for row in zip(*each, strict=True)])
 
 
 def _is_finite(value: Any) -> bool:

@@ -190,7 +190,7 @@ def _rank(ids: pa.ChunkedArray) -> np.ndarray:
 
 @contextmanager
 def _opened(blobs: BlobRoot, uri: str) -> Iterator[pq.ParquetFile]:
-    with blobs.open(blob_name(blobs, uri)) as stream:
+    with blobs.reading(blob_name(blobs, uri)) as stream:
         try:
             yield pq.ParquetFile(stream)
         except (pa.ArrowException, OSError) as error:

@@ -6,9 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
-from sqlalchemy import Engine
 
-from trueup.config.settings import Settings
 from trueup.monitor.capture.labels_files import write_waiting
 from trueup.monitor.capture.labels_items import (
     DEFAULT_NAME,
@@ -17,7 +15,6 @@ from trueup.monitor.capture.labels_items import (
     waiting_row,
     waiting_table,
 )
-from trueup.monitor.capture.model_facts import FactsBook
 from trueup.monitor.capture.parquet_file import NewFile
 from trueup.records.capture import CaptureFrame
 from trueup.records.input_spec import InputSpec, Role
@@ -94,8 +91,7 @@ class WaitingSink:
 
 
 def label_sinks(
-    settings: Settings, engine: Engine, blobs: BlobRoot
+    blobs: BlobRoot, spec_of: Callable[[str], InputSpec | None]
 ) -> Callable[[str], WaitingSink]:
     """What compaction gives the frames of labels of each segment to."""
-    book = FactsBook(engine, settings)
-    return lambda segment: WaitingSink(segment, blobs, lambda model: book.of(model).spec)
+    return lambda segment: WaitingSink(segment, blobs, spec_of)

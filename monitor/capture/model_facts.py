@@ -8,14 +8,17 @@ from datetime import datetime
 from pydantic import ValidationError
 from sqlalchemy import Connection, Engine, select
 
-from trueup.config.serving import WindowSettings
+from trueup.config.serving import ModelCaptureSettings, WindowSettings
 from trueup.config.settings import Settings
+from trueup.datasets.column_policies import ColumnPolicies
 from trueup.errors import StoreError, TrueupError
 from trueup.profile.edges import Edges
 from trueup.profile.file import open_profile
 from trueup.records.input_spec import InputSpec
 from trueup.store.engine import reading
 from trueup.store.tables import baselines, models
+
+_KEY_BYTES = 32  # of a key that nothing is hashed with here
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,9 @@ class FactsBook:
                 edges = _edges(newest.profile_uri, newest.edges_id)
             except TrueupError as error:
                 problem = f"the baseline of {model} cannot be read, so its rows wait: {error}"
-        spec = _spec(declared, model)
-        return ModelFacts(
-            model, _together(edges, spec), edges, self._settings.model(model).windows, problem
-        )
+        settings = self._settings.model(model)
+        spec = _as_captured(_spec(declared, model), settings.capture)
+        return ModelFacts(model, _together(edges, spec), edges, settings.windows, problem)
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,19 @@ def _spec(declared: object, model: str) -> InputSpec | None:
             f"the InputSpec of model {model} in the store is none ({error.error_count()} errors)",
             remedy="was a newer release used with this store?",
         ) from None
+
+
+def _as_captured(spec: InputSpec | None, settings: ModelCaptureSettings) -> InputSpec | None:
+    """``spec`` as the column policies leave it: what they hash are texts."""
+    if spec is None:
+        return None
+    known = spec.by_name
+    changed = {
+        name: policy
+        for name, policy in settings.columns.items()
+        if policy.policy in ("hash", "drop") and name in known
+    }
+    return ColumnPolicies(changed, spec, bytes(_KEY_BYTES)).captured_spec() if changed else spec
 
 
 def _together(edges: Edges | None, spec: InputSpec | None) -> InputSpec | None:

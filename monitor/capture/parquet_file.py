@@ -116,7 +116,7 @@ def read_file(
         not read (rows of others may lie outside).
     :raises StoreError: when it is not there or cannot be read.
     """
-    with blobs.open(blob_name(blobs, uri)) as stream:
+    with blobs.reading(blob_name(blobs, uri)) as stream:
         try:
             file = pq.ParquetFile(stream)
             names = [n for n in file.schema_arrow.names if columns is None or n in columns]

@@ -12,7 +12,6 @@ from sqlalchemy import Connection, Engine, insert, select
 from trueup.monitor.capture.orphans import refuse_stale
 from trueup.monitor.capture.parquet_file import NewFile
 from trueup.monitor.capture.window_profiles import Partial
-from trueup.profile.codec import dumps
 from trueup.store.engine import writing
 from trueup.store.tables import SegmentState, manifest, profiles, segments
 from trueup.store.updates import insert_if_absent, must_update, try_update
@@ -113,9 +112,9 @@ def partial_row(model: str, partial: Partial, *, source: str, now: datetime) -> 
         "window_seconds": int(partial.window.length.total_seconds()),
         "version": partial.version,
         "arm": partial.arm,
-        "edges_id": partial.profile.edges.edges_id,
+        "edges_id": partial.edges_id,
         "source": source,
-        "rows": partial.profile.rows,
-        "profile": dumps(partial.profile),
+        "rows": partial.rows,
+        "profile": partial.data,
         "created_at": now,
     }

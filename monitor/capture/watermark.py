@@ -11,6 +11,10 @@ from sqlalchemy import Connection, func, select
 from trueup.config.settings import Settings
 from trueup.store.tables import ManifestKind, SegmentState, manifest, segments
 
+NOT_SERVERS = ("ingest", "labels")
+"""Hosts of sources in ``segments`` that are none: rows that were brought in from elsewhere tell the
+time only where no server does."""
+
 
 @dataclass(frozen=True)
 class Writer:
@@ -80,6 +84,7 @@ def _hosts(connection: Connection, model: str, since: datetime) -> list[Writer]:
             manifest.c.model == model,
             manifest.c.kind == ManifestKind.ROWS.value,
             segments.c.sealed_at >= since,
+            segments.c.host.not_in(NOT_SERVERS),
         )
         .group_by(segments.c.host)
     )

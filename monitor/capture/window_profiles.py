@@ -27,7 +27,7 @@ from trueup.datasets.columns import coerce, is_list, leaf_type
 from trueup.monitor.capture.event_time import moment_of
 from trueup.monitor.capture.row_schema import INPUT
 from trueup.profile.build import ProfileBuilder, profile_batches, profiled, sized
-from trueup.profile.codec import loads
+from trueup.profile.codec import dumps, loads
 from trueup.profile.edges import Edges
 from trueup.profile.states import FeatureState, Profile
 from trueup.records.keys import WindowKey
@@ -37,14 +37,24 @@ ANSWERED, REFUSED = 200, 400
 """HTTP status of rows that count, and of those whose faults count."""
 
 
+MOST_OPEN = 32
+"""Profiles that are under construction at once; the others wait as bytes, which are much smaller
+(rows of a year have thousands of windows)."""
+
+
 @dataclass(frozen=True)
 class Partial:
-    """The profile of one source's rows in one window, of one version and arm."""
+    """The profile of one source's rows in one window, of one version and arm.
+
+    :param data: as :func:`trueup.profile.codec.dumps` writes it. :param rows: that it counts.
+    """
 
     window: WindowKey
     version: int
     arm: str
-    profile: Profile
+    edges_id: str
+    rows: int
+    data: bytes
 
 
 @dataclass(frozen=True)
@@ -62,9 +72,10 @@ class PartialsBuilder:
 
     def __init__(self, edges: Edges, length: timedelta) -> None:
         self._edges, self._length = edges, length
-        self._builders: dict[_Group, ProfileBuilder] = {}
+        self._open: dict[_Group, ProfileBuilder] = {}
+        self._sealed: dict[_Group, bytes] = {}
         self._faults: dict[_Group, _Faults] = {}
-        self._touched: set[_Group] = set()
+        self._first: _Group | None = None
 
     def add(self, table: pa.Table) -> None:
         """Count the rows of ``table``, which need not be in any order."""
@@ -73,20 +84,33 @@ class PartialsBuilder:
             pc.is_in(table.column("status"), value_set=pa.array([ANSWERED, REFUSED])),
         )
         for group, rows in self._groups(table):
-            self._touched.add(group)
+            if self._first is None or _in_order(group) < _in_order(self._first):
+                self._first = group
             mask = counted.take(rows) if rows is not None else counted
             chosen = table if rows is None else table.take(rows)
             if not pc.all(mask).as_py():
                 chosen = chosen.filter(mask)
             if chosen.num_rows:
                 self._count(group, chosen)
+            while len(self._open) > MOST_OPEN:
+                self._seal(next(iter(self._open)))
 
     def partials(self) -> list[Partial]:
         """One per group that had rows which count. Where none had, an empty one, so that it can be
-        seen that this source is done."""
-        groups = self._builders.keys() | self._faults.keys()
-        groups = groups or set(sorted(self._touched, key=_in_order)[:1])
+        seen that this source is done. The builder is used up."""
+        for group in list(self._open):
+            self._seal(group)
+        groups = self._sealed.keys() | {g for g, faults in self._faults.items() if faults}
+        if not groups and self._first is not None:
+            groups = {self._first}
         return [self._partial(group) for group in sorted(groups, key=_in_order)]
+
+    def _seal(self, group: _Group) -> None:
+        profile = self._open.pop(group).profile()
+        before = self._sealed.get(group)
+        if before is not None:
+            profile = loads(before, self._edges).merge(profile)
+        self._sealed[group] = dumps(profile)
 
     def _groups(self, table: pa.Table) -> Iterator[tuple[_Group, pa.Array | None]]:
         """Each group with the places of its rows; ``None`` for all of them."""
@@ -115,9 +139,9 @@ class PartialsBuilder:
             table = table.filter(answered)
         faults = self._faults.setdefault(group, _Faults())
         if table.num_rows:
-            builder = self._builders.get(group)
+            builder = self._open.get(group)
             if builder is None:
-                builder = self._builders[group] = ProfileBuilder(self._edges)
+                builder = self._open[group] = ProfileBuilder(self._edges)
             for batch in sized(profiled_batches(table)):
                 builder.add(batch)
             faults.add_answered(table)
@@ -125,13 +149,15 @@ class PartialsBuilder:
             faults.add_refused(refused, self._edges)
 
     def _partial(self, group: _Group) -> Partial:
-        builder = self._builders.get(group)
-        profile = builder.profile() if builder is not None else profile_batches((), self._edges)
+        data, faults = self._sealed.get(group), self._faults.get(group)
+        profile = profile_batches((), self._edges) if data is None else loads(data, self._edges)
+        if faults:
+            profile, data = faults.corrected(profile), None
         start = moment_of(group.window * (self._length // timedelta(microseconds=1)))
-        faults = self._faults.get(group, _Faults())
         return Partial(
-            WindowKey(start, self._length), group.version, group.arm, faults.corrected(profile)
-        )
+            WindowKey(start, self._length), group.version, group.arm, self._edges.edges_id,
+            profile.rows, dumps(profile) if data is None else data,
+        )  # fmt: skip
 
 
 def _in_order(group: _Group) -> tuple[int, int, str]:
@@ -166,6 +192,10 @@ class _Faults:
         self._answered: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
         self._missing: Counter[str] = Counter()
+
+    def __bool__(self) -> bool:
+        counters = (self._answered, self._errors, self._missing)
+        return any(any(counter.values()) for counter in counters)
 
     def add_answered(self, table: pa.Table) -> None:
         self._answered.update(_type_errors(table))

@@ -20,7 +20,7 @@ from trueup.frames.segment_files import open_path, sealed_path
 from trueup.monitor.capture import orphans
 from trueup.monitor.capture.parquet_file import PREFIX, blob_name
 from trueup.monitor.capture.row_schema import FIXED
-from trueup.records.capture import CaptureFrame, FrameKind
+from trueup.records.capture import Body, CaptureFrame, FrameKind
 from trueup.records.input_spec import InputSpec, Variable
 from trueup.store.engine import reading, writing
 from trueup.store.tables import SegmentState, segments
@@ -275,6 +275,28 @@ def test_large_segments_become_several_files(lab: Lab, monkeypatch: pytest.Monke
     report = lab.compact()
     assert report.files == 5
     assert sorted(lab.rows().column("in.x").to_pylist()) == [float(i) for i in range(500)]
+
+
+def test_hashed_columns_are_texts_whatever_their_variable_is(make_lab: Callable[..., Lab]) -> None:
+    columns = {"x": {"policy": "hash"}, "c": {"policy": "drop"}}
+    lab = make_lab(models={"flights": {"capture": {"columns": columns}}})
+    lab.declare(SPEC)
+    hashed = orjson.dumps([{"x": "5f1a"}, {"x": None}])
+    lab.segment([frame(hashed, rows=2, body=Body.ROWS)])
+    assert lab.compact().counts.type_errors == 0
+    assert lab.rows().column("in.x").to_pylist() == ["5f1a", None]
+    assert "in.c" not in lab.rows().column_names
+
+
+def test_logged_rows_are_rows_as_others(lab: Lab) -> None:
+    lab.declare(SPEC)
+    rows = orjson.dumps([{"x": 1.0}, {"x": 2.0}])
+    said = b'{"predictions":[0.5,null]}'
+    logged = frame(rows, rows=2, body=Body.ROWS, kind=FrameKind.LOGGED, response=said, version=0)
+    lab.segment([logged] * 3)
+    lab.compact()
+    assert lab.rows().column("out.outputs").to_pylist() == [0.5, None] * 3
+    assert set(lab.rows().column("status").to_pylist()) == {200}
 
 
 def test_progress_goes_to_the_end(lab: Lab) -> None:

@@ -17,6 +17,7 @@ import pytest
 from tests.capture.conftest import NOW, Lab, frame, us
 from trueup.errors import BadInputError, StoreError
 from trueup.monitor.capture.read import read_capture
+from trueup.records.capture import Body, FrameKind
 
 MINUTE = timedelta(minutes=1)
 
@@ -182,6 +183,21 @@ def test_mistakes_are_said_in_a_sentence(recent: Lab, arguments: list[str], said
     done = run(recent, "capture", "flights", *arguments)
     assert done.returncode == 2 and said in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_labels_are_taken_in_and_read_back(recent: Lab) -> None:
+    """As the server writes them: in a segment, by the request's id and the row in it."""
+    items = orjson.dumps([{"id": f"r{i}/0", "label": i} for i in range(3)])
+    labels = frame(items, rows=3, kind=FrameKind.LABELS, body=Body.ROWS, at=recent.now)
+    recent.segment([labels])
+    done = run(recent, "compact")
+    assert done.returncode == 0 and b"flights: 3 rows found their labels." in done.stdout
+    read = run(recent, "capture", "flights", "--labels", "--columns", "request_id,label.label")
+    assert read.returncode == 0, read.stderr
+    lines = [orjson.loads(line) for line in read.stdout.splitlines()]
+    assert {line["request_id"]: line["label.label"] for line in lines} == {
+        "": None, "r0": 0, "r1": 1, "r2": 2, "r3": None
+    }  # fmt: skip
 
 
 def test_what_cannot_be_compacted_is_said(recent: Lab) -> None:

@@ -222,7 +222,11 @@ def test_rejected_nulls_are_in_the_missing_rate(lab: Lab, trained: Any) -> None:
     lab.baseline(edges, trained.profile)
     complete, lacking = passenger(random.Random(1)), passenger(random.Random(2))
     del lacking["carrier"]
-    refused: dict[str, Any] = {"kind": FrameKind.REFUSED, "status": 400, "error": "carrier is missing"}
+    refused: dict[str, Any] = {
+        "kind": FrameKind.REFUSED,
+        "status": 400,
+        "error": "carrier is missing",
+    }
     lab.segment([*[frame([complete])] * 6, *[frame([lacking], **refused)] * 4])
     lab.compact()
     window = WindowKey.containing(NOW - timedelta(minutes=30), HOUR)

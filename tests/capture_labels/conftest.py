@@ -25,6 +25,7 @@ from trueup.monitor.capture.compact import CompactionReport, compact_once
 from trueup.monitor.capture.labels_join import JoinReport, join_labels
 from trueup.monitor.capture.labels_read import labels_of
 from trueup.monitor.capture.labels_sink import label_sinks
+from trueup.monitor.capture.model_facts import FactsBook
 from trueup.records.capture import Body, CaptureFrame, FrameKind
 from trueup.records.input_spec import InputSpec, Kind, Role, Variable
 from trueup.records.keys import EPOCH
@@ -66,7 +67,8 @@ class World:
         return segment_id
 
     def compact(self, now: datetime = NOON) -> CompactionReport:
-        sinks = label_sinks(self.settings, self.engine, self.blobs)
+        facts = FactsBook(self.engine, self.settings)
+        sinks = label_sinks(self.blobs, lambda model: facts.of(model).spec)
         report = compact_once(self.settings, self.engine, self.blobs, now, labels=sinks)
         assert not report.failed, report.failed
         return report

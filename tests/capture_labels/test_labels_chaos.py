@@ -42,6 +42,7 @@ from trueup.monitor.capture.forget_match import person
 from trueup.monitor.capture.ingest import policies_of
 from trueup.monitor.capture.labels_join import join_labels
 from trueup.monitor.capture.labels_sink import label_sinks
+from trueup.monitor.capture.model_facts import FactsBook
 from trueup.store.blobs import BlobRoot
 from trueup.store.schema import open_store
 settings = load(Path(sys.argv[1]))
@@ -52,7 +53,8 @@ while True:
     try:
 """
 JOIN = """
-        sinks = label_sinks(settings, engine, blobs)
+        facts = FactsBook(engine, settings)
+        sinks = label_sinks(blobs, lambda model: facts.of(model).spec)
         compact_once(settings, engine, blobs, now, labels=sinks, most=1)
         join_labels(engine, blobs, "shop", now=now, retention=timedelta(days=90))
     except ConflictError:

@@ -12,7 +12,10 @@ from xml.etree import ElementTree
 import pyarrow.parquet as pq
 import pytest
 
-MODULES = ("cases", "data", "environments", "picture", "report", "watch", "wording")
+MODULES = (
+    "cases", "data", "environments", "peers", "peers.measured", "picture", "report", "run",
+    "watch", "wording",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -94,6 +97,23 @@ class TestResults:
         assert "| c | TFDV, ≥ 5 × | 4.9 × | 4.9 × | 1.6 × | 1.6 × | **no** |" in lines
         assert "| c | whylogs, ≥ 25 × | 26.0 × | 26.0 × | 8.7 × | 8.7 × | yes |" in lines
         assert "| Evidently | stopped after 60 s |  |  |  | 7 |" in lines
+
+    def test_page_names_the_machine_of_a_case_that_was_taken_on_another(
+        self, bench: SimpleNamespace, tmp_path: Path
+    ) -> None:
+        results = tmp_path / "profile.json"
+        elsewhere = {"cores": 96, "processor": "p", "memory_gib": 4, "python": "3.11"}
+        before = [a_run("TFDV", 4.9, version="2", taken="2026-01-02")]
+        results.write_text(json.dumps({"runs": before, "machine": elsewhere}))
+        new = [a_run("TFDV", 1.0, version="2", taken="2026-01-03") | {"case": "d"}]
+        bench.run.add_results(results, "d", new)
+        found = json.loads(results.read_text())
+        assert found["machine"] == elsewhere
+        page = bench.report.page(found)
+        first, second = page.split("### c")[1].split("### d")
+        assert "Taken on" not in first
+        assert f"Taken on {bench.run.machine()['cores']} cores of" in second
+        assert "unless a section names another machine, on 96 cores of p" in page
 
 
 class TestFrames:

@@ -204,7 +204,7 @@ def undeclared(folders: list[Path], allowed: set[str]) -> list[str]:
             for name in imported_names(path):
                 top = name.partition(".")[0]
                 # tomli stands in for tomllib before 3.11, and is declared for those alone.
-                if top in sys.stdlib_module_names or top in ("trueup", "tomli"):
+                if top in sys.stdlib_module_names or top in ("trueup", "tests", "tomli"):
                     continue
                 brought_by = distributions_of(name, owners)
                 if not brought_by & allowed:

@@ -18,7 +18,7 @@ from trueup.datasets.open import open_dataset
 leave_pandas_out()
 dataset = open_dataset(sys.argv[1])
 part = (0, dataset.partitions(1)[0])
-edges = _first_pass(infer_spec(dataset), part).edges()
+edges = _first_pass(infer_spec(dataset), None, part).edges()
 profile = _profile(edges, dataset.schema, part)
 print(profile.rows, profile.features["a"].numeric.raw.mean, "pandas" in sys.modules)
 """

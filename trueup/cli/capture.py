@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from trueup.cli.progress import Update
+    from trueup.config.settings import Settings
     from trueup.monitor.capture.read import Capture
 
 
@@ -48,6 +49,9 @@ def capture(
             "out.OUTPUT, …; docs/capture.md lists them.",
         ),
     ] = None,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Put true outcomes beside the rows: label.NAME.")
+    ] = False,
     config: ConfigOption = None,
 ) -> None:  # fmt: skip
     """Write captured rows of MODEL: inputs as clients sent them, predictions, version, status."""
@@ -55,32 +59,50 @@ def capture(
     from datetime import datetime, timezone
 
     from trueup.cli.outputs import check_outputs
-    from trueup.cli.progress import progress_on_stderr
     from trueup.config.load import load
     from trueup.errors import BadInputError
+
+    now = datetime.now(timezone.utc)
+    first, last = (None if text is None else moment(text, now) for text in (start, end))
+    check_outputs((output,), ())
+    if output is None and form == "parquet" and sys.stdout.isatty():
+        raise BadInputError("Parquet is nothing for a terminal", remedy="name a file by -o FILE")
+    names = tuple(name for text in columns or () for name in text.split(",") if name)
+    wish = _Wish(model, first, last, names, labels)
+    rows, files = _export(load(config), wish, form, output)
+    typer.echo(f"{rows:,} row{'' if rows == 1 else 's'} of {files:,} files.", err=True)
+
+
+class _Wish(NamedTuple):
+    """Which rows, and what of them."""
+
+    model: str
+    first: datetime | None
+    last: datetime | None
+    columns: tuple[str, ...]
+    labels: bool
+
+
+def _export(settings: Settings, wish: _Wish, form: str, output: Path | None) -> tuple[int, int]:
+    """Write the rows; how many, and of how many files."""
+    from trueup.cli.progress import progress_on_stderr
     from trueup.monitor.capture.labels_read import labels_of
     from trueup.monitor.capture.read import read_capture
     from trueup.store.blobs import BlobRoot
     from trueup.store.schema import open_store
 
-    now = datetime.now(timezone.utc)
-    bounds = [None if text is None else moment(text, now) for text in (start, end)]
-    check_outputs((output,), ())
-    if output is None and form == "parquet" and sys.stdout.isatty():
-        raise BadInputError("Parquet is nothing for a terminal", remedy="name a file by -o FILE")
-    settings = load(config)
-    engine = open_store(settings.store)
+    engine, blobs = open_store(settings.store), BlobRoot(settings.blob_root)
+    stretch = (engine, blobs, wish.model, wish.first, wish.last)
     try:
-        wanted = [name for text in columns or () for name in text.split(",") if name]
-        blobs = BlobRoot(settings.blob_root)
-        labels = labels_of(engine, blobs, model, *bounds)
-        found = read_capture(engine, blobs, model, *bounds, columns=wanted or None, labels=labels)
-        quiet = output is None
-        with progress_on_stderr("reading", quiet=quiet) as progress, _sink(output) as sink:
-            rows = _write(found, sink, form, progress)
+        beside = labels_of(*stretch) if wish.labels else None
+        found = read_capture(*stretch, columns=wish.columns or None, labels=beside)
+        with (
+            progress_on_stderr("reading", quiet=output is None) as progress,
+            _sink(output) as sink,
+        ):
+            return _write(found, sink, form, progress), found.files
     finally:
         engine.dispose()
-    typer.echo(f"{rows:,} rows of {found.files:,} files.", err=True)
 
 
 def moment(text: str, now: datetime) -> datetime:

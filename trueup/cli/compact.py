@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from trueup.cli.progress import Update
     from trueup.config.settings import Settings
     from trueup.monitor.capture.compact import CompactionReport
-    from trueup.monitor.capture.labels_join import JoinReport
     from trueup.store.blobs import BlobRoot
 
 
@@ -82,26 +81,38 @@ def _pass(
 
     from trueup.cli.progress import progress_on_stderr
     from trueup.monitor.capture.compact import compact_once
-    from trueup.monitor.capture.labels_join import join_all_labels
     from trueup.monitor.capture.labels_sink import label_sinks
+    from trueup.monitor.capture.model_facts import FactsBook
 
     now = datetime.now(timezone.utc)
+    facts = FactsBook(engine, settings)
+    sinks = label_sinks(blobs, lambda model: facts.of(model).spec)
     with progress_on_stderr("compacting", quiet=json) as progress:
-        sinks = label_sinks(settings, engine, blobs)
         report = compact_once(settings, engine, blobs, now, labels=sinks, progress=progress)
-        joined = join_all_labels(settings, engine, blobs, now)
+        labelled = _join_labels(settings, engine, blobs, now, report)
         profiled = _profile_missing(settings, engine, blobs, now, progress)
         cleaned = _clean(settings, engine, blobs, now) if clean else {}
     if quiet and not (report.compacted or report.failed or report.recovered):
         return False
     if json:
-        found = {**asdict(report), "profiled": profiled, **cleaned}
-        found["labels"] = {name: asdict(each) for name, each in joined.items()}
+        found = {**asdict(report), "labelled": labelled, "profiled": profiled, **cleaned}
         typer.echo(orjson.dumps(found).decode())
     else:
-        for line in [*_lines(report, profiled, cleaned), *_label_lines(joined)]:
+        for line in _lines(report, labelled, profiled, cleaned):
             typer.echo(line)
     return bool(report.failed)
+
+
+def _join_labels(
+    settings: Settings, engine: Engine, blobs: BlobRoot, now: datetime, report: CompactionReport
+) -> dict[str, int]:
+    """Rows that found their labels, by model; what was refused is a problem of the report."""
+    from trueup.monitor.capture.labels_join import join_all_labels
+
+    joined = join_all_labels(settings, engine, blobs, now)
+    for name, each in joined.items():
+        report.problems += [f"{name}: {sentence}" for sentence in each.sentences]
+    return {name: each.labelled for name, each in joined.items() if each.labelled}
 
 
 def _profile_missing(
@@ -137,7 +148,10 @@ def _clean(
 
 
 def _lines(
-    report: CompactionReport, profiled: dict[str, int], cleaned: dict[str, dict[str, int]]
+    report: CompactionReport,
+    labelled: dict[str, int],
+    profiled: dict[str, int],
+    cleaned: dict[str, dict[str, int]],
 ) -> list[str]:
     """The summary, in sentences."""
     counts = report.counts
@@ -160,6 +174,7 @@ def _lines(
         lines.append(f"Damage: {report.lost_bytes:,} bytes were no frames and are lost.")
     if report.busy:
         lines.append(f"{_many(report.busy, 'segment')} left to other processes.")
+    lines += [f"{name}: {rows:,} rows found their labels." for name, rows in labelled.items()]
     lines += [f"{name}: {rows:,} earlier rows profiled." for name, rows in profiled.items()]
     dropped: dict[str, Any] = cleaned.get("retention", {})
     if dropped.get("files"):
@@ -172,18 +187,6 @@ def _lines(
         lines.append(f"{_many(orphans, 'orphaned file')} deleted.")
     lines += report.problems
     lines += [f"Not compacted, {name}: {why}" for name, why in report.failed.items()]
-    return lines
-
-
-def _label_lines(joined: dict[str, JoinReport]) -> list[str]:
-    lines = []
-    for name, report in joined.items():
-        if report.labelled or report.expired:
-            lines.append(
-                f"{name}: {_many(report.labelled, 'row')} labelled, "
-                f"{_many(report.waiting, 'label')} waiting, {report.expired:,} given up."
-            )
-        lines += [f"{name}: {sentence}." for sentence in report.sentences]
     return lines
 
 

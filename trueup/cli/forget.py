@@ -110,8 +110,10 @@ def _compact(settings: Settings, engine: Engine, blobs: BlobRoot, now: datetime)
     """Sealed segments become rows first, where they can be erased; what could not."""
     from trueup.monitor.capture.compact import compact_once
     from trueup.monitor.capture.labels_sink import label_sinks
+    from trueup.monitor.capture.model_facts import FactsBook
 
-    sinks = label_sinks(settings, engine, blobs)
+    facts = FactsBook(engine, settings)
+    sinks = label_sinks(blobs, lambda name: facts.of(name).spec)
     report = compact_once(settings, engine, blobs, now, labels=sinks)
     return [f"segment {name}: {why}" for name, why in report.failed.items()]
 

@@ -57,6 +57,14 @@ COMMANDS: dict[str, Entry] = {
     ),
     "profile": Entry("trueup.cli.profile:profile", "Say what is in a data set; keep its profile."),
     "tfdv": Entry("trueup.cli.tfdv:tfdv", "Infer schemas and find anomalies by TFDV itself."),
+    "token": Entry("trueup.cli.token:token", "Make, list and revoke tokens for the server."),
+    "import": Entry(
+        "trueup.cli.registry:import_model", "Register a model trained elsewhere as a version."
+    ),
+    "versions": Entry("trueup.cli.registry:versions", "List a model's versions."),
+    "promote": Entry("trueup.cli.registry:promote", "Make a version live."),
+    "rollback": Entry("trueup.cli.registry:rollback", "Go back to the version that was live."),
+    "serve": Entry("trueup.cli.serve:serve", "Answer predictions, and capture every request."),
     "compact": Entry(
         "trueup.cli.compact:compact", "Turn captured requests into rows and window profiles."
     ),

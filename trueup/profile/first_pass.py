@@ -28,12 +28,19 @@ _SAMPLE_LARGEST, _SAMPLE_SMALLEST = 1 << 16, 1 << 12
 _SAMPLE_BUDGET = 1 << 24  # values of all columns together: 270 MB with their priorities at most
 
 
-def first_pass(batches: Iterable[pa.RecordBatch], spec: InputSpec, part: int = 0) -> FirstPass:
+Limits = dict[str, tuple["np.uint64 | None", "np.uint64 | None"]]
+"""By variable: from which priority on its numbers, and its lengths, cannot be in the samples."""
+
+
+def first_pass(
+    batches: Iterable[pa.RecordBatch], spec: InputSpec, part: int = 0, limits: Limits | None = None
+) -> FirstPass:
     """What all rows of ``batches`` say about the edges.
 
     :param part: number of this part of the data set; parts are sampled independently.
+    :param limits: of the result that this one is to be included in.
     """
-    found = FirstPass.empty(spec, part)
+    found = FirstPass.empty(spec, part, limits)
     for batch in sized(batches):
         found.add(batch)
     return found
@@ -134,16 +141,17 @@ class FirstPass:
     rows: int = 0
 
     @classmethod
-    def empty(cls, spec: InputSpec, part: int = 0) -> FirstPass:
+    def empty(cls, spec: InputSpec, part: int = 0, limits: Limits | None = None) -> FirstPass:
         variables = profiled(spec)
         size = _SAMPLE_BUDGET // max(len(variables), 1)
         size = min(max(size, _SAMPLE_SMALLEST), _SAMPLE_LARGEST)
-        return cls(
-            spec,
-            part,
-            {v.name: _Summary(v, _Range(ValueSample(size)), _Range(ValueSample(size)))
-             for v in variables},
-        )  # fmt: skip
+        summaries = {}
+        for variable in variables:
+            numbers, lengths = (limits or {}).get(variable.name, (None, None))
+            summaries[variable.name] = _Summary(
+                variable, _Range(ValueSample(size, numbers)), _Range(ValueSample(size, lengths))
+            )
+        return cls(spec, part, summaries)
 
     def add(self, batch: pa.RecordBatch) -> None:
         order = priorities(self.rows, batch.num_rows, self.part)
@@ -159,6 +167,13 @@ class FirstPass:
         for name, summary in self.summaries.items():
             summary.include(other.summaries[name])
         self.rows += other.rows
+
+    def limits(self) -> Limits:
+        """What parts that are still to be included need not send; the result is the same."""
+        return {
+            name: (summary.numbers.sample.limit(), summary.lengths.sample.limit())
+            for name, summary in self.summaries.items()
+        }
 
     def edges(self) -> Edges:
         """The frozen edges."""

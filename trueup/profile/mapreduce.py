@@ -17,7 +17,7 @@ import pyarrow as pa
 from trueup.errors import ChildTaskError
 from trueup.profile.build import profile_batches, sized
 from trueup.profile.edges import Edges
-from trueup.profile.first_pass import FirstPass, first_pass
+from trueup.profile.first_pass import FirstPass, Limits, first_pass
 from trueup.profile.series import SeriesBuilder, WindowSeries
 from trueup.profile.states import Profile
 from trueup.records.dataset import Dataset, Partition
@@ -34,6 +34,9 @@ Progress = Callable[[int, int], None]
 
 Result = TypeVar("Result")
 
+Task = Callable[[tuple[int, Partition]], Result]
+"""What is made of a part, which is given with its number; picklable."""
+
 
 def first_pass_dataset(
     dataset: Dataset,
@@ -48,10 +51,11 @@ def first_pass_dataset(
     :raises ChildTaskError: when a worker process ended without a result.
     """
     parts = dataset.partitions(PARTITIONS)
-    found = _mapped(partial(_first_pass, spec), parts, workers, progress)
     together = FirstPass.empty(spec, len(parts))
+    found = _mapped(lambda: partial(_first_pass, spec, together.limits()), parts, workers, progress)
     for result in found:
         together.include(result)
+        del result  # see _mapped
     return together.edges()
 
 
@@ -68,7 +72,8 @@ def profile_dataset(
     :raises ChildTaskError: when a worker process ended without a result.
     """
     parts = dataset.partitions(PARTITIONS)
-    found = _mapped(partial(_profile, edges, dataset.schema), parts, workers, progress)
+    task = partial(_profile, edges, dataset.schema)
+    found = _mapped(lambda: task, parts, workers, progress)
     empty = profile_batches((), edges, dataset.schema)
     return reduce(Profile.merge, found, empty)
 
@@ -89,13 +94,16 @@ def series_dataset(
     :raises ChildTaskError: when a worker process ended without a result.
     """
     parts = dataset.partitions(PARTITIONS)
-    found = _mapped(partial(_series, edges, time, length_s), parts, workers, progress)
+    task = partial(_series, edges, time, length_s)
+    found = _mapped(lambda: task, parts, workers, progress)
     return reduce(WindowSeries.merge, found, SeriesBuilder(edges, time, length_s).series())
 
 
-def _first_pass(spec: InputSpec, numbered: tuple[int, Partition]) -> FirstPass:
+def _first_pass(
+    spec: InputSpec, limits: Limits | None, numbered: tuple[int, Partition]
+) -> FirstPass:
     number, part = numbered
-    return first_pass(part.batches(), spec, number)
+    return first_pass(part.batches(), spec, number, limits)
 
 
 def _profile(edges: Edges, schema: pa.Schema, numbered: tuple[int, Partition]) -> Profile:
@@ -112,12 +120,15 @@ def _series(
 
 
 def _mapped(
-    task: Callable[[tuple[int, Partition]], Result],
+    task: Callable[[], Task[Result]],
     parts: Sequence[Partition],
     workers: int | None,
     progress: Progress | None,
 ) -> Iterator[Result]:
-    """``task`` of each part, in order, as they are merged one by one."""
+    """What tasks make of each part, in order, as they are merged one by one.
+
+    :param task: asked for the task when a part's turn comes, which may know what was merged.
+    """
     total = sum(part.weight for part in parts)
     if workers is None:
         workers = (os.cpu_count() or 1) if total >= POOL_WEIGHT else 1
@@ -125,14 +136,16 @@ def _mapped(
     results = (
         _in_pool(task, numbered, min(workers, len(parts)))
         if workers > 1 and len(parts) > 1
-        else map(task, numbered)
+        else (task()(item) for item in numbered)
     )
     done = 0
-    for part, result in zip(parts, results, strict=True):
+    for part in parts:
+        result = next(results)
         done += part.weight
         if progress is not None:
             progress(done, total)
         yield result
+        del result  # before the next is made: of hundreds of columns it is half a gigabyte
 
 
 class _Without:
@@ -157,7 +170,7 @@ def leave_pandas_out() -> None:
 
 
 def _in_pool(
-    task: Callable[[tuple[int, Partition]], Result],
+    task: Callable[[], Task[Result]],
     numbered: Sequence[tuple[int, Partition]],
     workers: int,
 ) -> Iterator[Result]:
@@ -171,7 +184,7 @@ def _in_pool(
     pool = ProcessPoolExecutor(workers, get_context("spawn"), leave_pandas_out)
     try:
         for item in numbered:
-            waiting.append(pool.submit(task, item))
+            waiting.append(pool.submit(task(), item))
             if len(waiting) >= 2 * workers:
                 yield waiting.popleft().result()
         while waiting:

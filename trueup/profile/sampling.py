@@ -28,16 +28,18 @@ class ValueSample:
     """Bottom-k sample of float64 values.
 
     :param size: values that are kept; with fewer in all, the sample is all of them.
+    :param limit: leaves out values of this priority and above: the :meth:`limit` of a sample that
+        this one is to be included in.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, limit: np.uint64 | None = None) -> None:
         self.size = size
         # One piece of memory for twice the sample, filled and cut in place: pieces that come and
         # go leave holes, which a process has to its end.
         self._values = np.zeros(0)
         self._priorities = np.zeros(0, np.uint64)
         self._held = 0
-        self._limit: np.uint64 | None = None
+        self._limit = limit
 
     def add(self, values: np.ndarray, priorities: np.ndarray) -> None:
         """Offer ``values`` with their uint64 ``priorities``, both of shape ``(n,)``."""
@@ -59,6 +61,11 @@ class ValueSample:
             limit = other._limit if self._limit is None else min(self._limit, other._limit)
             self._limit = limit
         self.add(other._values[: other._held], other._priorities[: other._held])
+
+    def limit(self) -> np.uint64 | None:
+        """The priority from which on values cannot come into this sample any more."""
+        self._cut()
+        return self._limit
 
     def values(self) -> np.ndarray:
         """The sample, ascending."""

@@ -91,11 +91,9 @@ class BlobRoot:
         return data
 
     @contextmanager
-    def open(self, name: str) -> Iterator[Any]:
-        """``name`` as a binary stream that can seek, for files of which a part is enough."""
-        with self._sentences("read", name):
-            stream = self._fs.open(self._path(name), "rb")
-        with stream:
+    def reading(self, name: str) -> Iterator[Any]:
+        """``name`` as a binary stream, for what is too large for memory."""
+        with self._sentences("read", name), self._fs.open(self._path(name), "rb") as stream:
             yield stream
 
     def stale(self, prefix: str, before: datetime) -> Iterator[str]:

@@ -1,0 +1,56 @@
+"""One prediction attempt on its way through the server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trueup.serving.http_message import Request
+    from trueup.serving.json_read import Instances
+
+
+class Fate(Enum):
+    """Where an attempt is: exactly one party may move it on from ``WAITING``."""
+
+    WAITING = 0
+    RUNNING = 1
+    ENDED = 2
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """A request that reached a model version.
+
+    :param instances: its rows, as read from the body.
+    :param request_id: the client's, or empty.
+    :param alias: by which the client asked, or empty.
+    :param event_us: event time from the header, microseconds since 1970.
+    :param deadline_s: monotonic time after which nobody waits for the answer.
+    """
+
+    request: Request
+    instances: Instances
+    request_id: str
+    alias: str
+    event_us: int | None
+    deadline_s: float
+    fate: Fate = Fate.WAITING
+
+    @property
+    def rows(self) -> int:
+        return self.instances.rows
+
+
+@dataclass(slots=True, eq=False)
+class Outcome:
+    """What a request is answered with, once its frame is written.
+
+    :param request_id: sent back to the client; empty where there is none.
+    """
+
+    request: Request
+    status: int
+    body: bytes
+    request_id: str = ""

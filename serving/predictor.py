@@ -1,0 +1,141 @@
+"""What a lane does with a batch: tensors, model, answers, capture; then all answers at once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from trueup.errors import TrueupError
+from trueup.serving.attempt import Attempt, Fate, Outcome
+from trueup.serving.http_message import error_reply
+from trueup.serving.json_read import InvalidRequest, assemble
+from trueup.serving.json_write import prepare_outputs
+from trueup.serving.rest_bodies import Code
+from trueup.serving.saved_model import ModelRunError
+
+if TYPE_CHECKING:
+    from trueup.serving.metrics import ModelCounts
+    from trueup.serving.recorder import Recorder
+    from trueup.serving.saved_model import LoadedModel
+
+_log = logging.getLogger(__name__)
+
+
+class Predictor:
+    """The work of one version's lane, in the lane's thread.
+
+    :param deliver: takes outcomes from any thread to the event loop, once per batch.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        recorder: Recorder,
+        counts: ModelCounts,
+        deliver: Callable[[list[Outcome]], None],
+    ) -> None:
+        self._loaded = loaded
+        self._recorder = recorder
+        self._counts = counts
+        self._deliver = deliver
+
+    def run(self, batch: Sequence[Attempt]) -> None:
+        """Answer every attempt of ``batch``; none of them is ever left without an answer."""
+        outcomes: list[Outcome] = []
+        try:
+            self._answer(batch, outcomes)
+        except Exception as error:  # noqa: BLE001  whatever it is, clients wait for an answer
+            _log.exception("a batch of %d requests failed", len(batch))
+            answered = {id(outcome.request) for outcome in outcomes}
+            what = " ".join(str(error).split())[:300]
+            body = error_reply(500, f"unexpected {type(error).__name__}: {what}").body
+            outcomes += (
+                Outcome(attempt.request, 500, body)
+                for attempt in batch
+                if id(attempt.request) not in answered
+            )
+        finally:
+            for attempt in batch:
+                attempt.fate = Fate.ENDED
+            self._deliver(outcomes)
+
+    def _answer(self, batch: Sequence[Attempt], outcomes: list[Outcome]) -> None:
+        signature = batch[0].instances.signature
+        try:
+            columns, spans = assemble(signature, [attempt.instances for attempt in batch])
+            outputs = self._loaded.run(signature.name, columns)
+            prepared = prepare_outputs(signature, outputs, spans)
+            bodies = [
+                prepared.write(attempt.instances.row_format, start, stop)
+                for attempt, (start, stop) in zip(batch, spans, strict=True)
+            ]
+        except (InvalidRequest, TrueupError) as error:
+            if len(batch) == 1:
+                self._refuse(batch[0], error, outcomes)
+                return
+            # One of them is to blame: find it by halves, so that it fails alone.
+            middle = len(batch) // 2
+            self._answer(batch[:middle], outcomes)
+            self._answer(batch[middle:], outcomes)
+            return
+        self._write(batch, bodies, outcomes)
+
+    def _write(
+        self, batch: Sequence[Attempt], bodies: list[bytes], outcomes: list[Outcome]
+    ) -> None:
+        """Frames first, answers after: an answered attempt is in the capture."""
+        now_s = monotonic()
+        kept: list[tuple[Attempt, bytes]] = []
+        payloads: list[bytes] = []
+        for attempt, body in zip(batch, bodies, strict=True):
+            latency_s = now_s - attempt.request.arrival_s
+            self._counts.answered(attempt.rows, latency_s)
+            payload = self._recorder.served(attempt, body, int(latency_s * 1e6))
+            if payload is None:  # not in the sample
+                outcomes.append(Outcome(attempt.request, 200, body, attempt.request_id))
+            else:
+                kept.append((attempt, body))
+                payloads.append(payload)
+        if not kept:
+            return
+        try:
+            places = self._recorder.append(payloads, [attempt for attempt, _ in kept])
+        except TrueupError as error:
+            self._counts.uncaptured(len(kept))
+            refusal = error_reply(503, str(error)).body
+            outcomes += (Outcome(a.request, 503, refusal, a.request_id) for a, _ in kept)
+            return
+        if places is None:  # dropped, as the policy for a full disk says; it is counted
+            outcomes += (Outcome(a.request, 200, body, a.request_id) for a, body in kept)
+            return
+        outcomes += (
+            Outcome(a.request, 200, body, a.request_id or f"{segment}-{frame}")
+            for (a, body), (segment, frame) in zip(kept, places, strict=True)
+        )
+
+    def _refuse(self, attempt: Attempt, error: Exception, outcomes: list[Outcome]) -> None:
+        status, message = status_of(error), str(error)
+        self._counts.refused(status)
+        payload = self._recorder.refused(
+            attempt.request, status, message,
+            request_id=attempt.request_id, alias=attempt.alias, rows=attempt.rows,
+        )  # fmt: skip
+        if payload is not None:
+            try:
+                self._recorder.append([payload], [attempt])
+            except TrueupError as full:
+                status, message = 503, str(full)
+        body = error_reply(status, message).body
+        outcomes.append(Outcome(attempt.request, status, body, attempt.request_id))
+
+
+def status_of(error: Exception) -> int:
+    """The HTTP status for what assembling or running a batch raised: the model's own error code
+    where it has one, as TensorFlow Serving does."""
+    if isinstance(error, InvalidRequest):
+        return 400
+    if isinstance(error, ModelRunError):
+        return Code[error.code].http
+    return 500

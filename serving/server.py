@@ -1,0 +1,183 @@
+"""The application behind the connections: what each request is, who may ask, who answers.
+
+Everything here runs on the event loop's thread and returns at once; lanes, the scribe and the
+housekeeping do what takes time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from trueup.serving.attempt import Attempt, Outcome
+from trueup.serving.event_time import moment_us
+from trueup.serving.fleet import NotServed
+from trueup.serving.http_message import Reply, error_reply
+from trueup.serving.json_read import InvalidRequest, parse_json, read_predict
+from trueup.serving.rest_bodies import unimplemented
+from trueup.serving.routes import NOT_YET, Route, What
+from trueup.serving.scribe import Scribe, Written
+
+if TYPE_CHECKING:
+    from trueup.serving.fleet import Fleet
+    from trueup.serving.http_message import Request
+    from trueup.serving.version_lane import VersionLane
+
+REQUEST_ID = "x-request-id"
+EVENT_TIME = "x-event-time"
+LONGEST_REQUEST_ID = 200
+
+
+class Server:
+    """Answers requests from what is loaded.
+
+    :param fleet: gives the view of what is loaded at this moment.
+    :param timeout_s: how long a request may wait for its answer.
+    """
+
+    def __init__(
+        self,
+        *,
+        fleet: Fleet,
+        scribe: Scribe,
+        timeout_s: float,
+        max_json_depth: int,
+        pages: Mapping[What, Callable[[Request, Route], None]],
+    ) -> None:
+        self.requests = 0
+        self.replies: Counter[int] = Counter()
+        self._fleet = fleet
+        self._scribe = scribe
+        self._timeout_s = timeout_s
+        self._max_json_depth = max_json_depth
+        self._pages = pages
+
+    def handle(self, request: Request) -> None:
+        """Answer a complete request, now or later."""
+        self.requests += 1
+        where: Route = request.context  # the gate has put it there (trueup.serving.access)
+        if where.what is What.PREDICT:
+            self._predict(request, where)
+        elif where.what in NOT_YET:
+            self.answer(request, unimplemented(where.what.value))
+        else:
+            self._pages[where.what](request, where)
+
+    def answer(self, request: Request, reply: Reply) -> None:
+        self.replies[reply.status] += 1
+        request.reply(
+            reply.status, reply.body, content_type=reply.content_type, headers=reply.headers
+        )
+
+    def deliver(self, outcomes: Sequence[Outcome]) -> None:
+        """Send answers that a lane or the scribe has ready."""
+        for outcome in outcomes:
+            self.replies[outcome.status] += 1
+            headers = (("X-Request-Id", outcome.request_id),) if outcome.request_id else ()
+            outcome.request.reply(outcome.status, outcome.body, headers=headers)
+
+    def end_overdue(self, lanes: Sequence[VersionLane], now_s: float) -> None:
+        """Answer 504 to what has waited too long; clients that left need no answer."""
+        for lane in lanes:
+            for attempt in lane.expired(now_s):
+                if attempt.request.gone:
+                    lane.counts.cancelled += 1
+                    self.deliver([Outcome(attempt.request, 499, b"")])
+                    continue
+                message = f"no answer within {self._timeout_s:g} seconds: the queue is too long"
+                self._refuse(lane, attempt.request, 504, message, alias=attempt.alias)
+
+    def _predict(self, request: Request, where: Route) -> None:
+        alias = where.alias or ""
+        document = None
+        try:
+            # Syntax comes before the model, as in TensorFlow Serving.
+            document = parse_json(request.body, max_depth=self._max_json_depth)
+            problem = None
+        except InvalidRequest as error:
+            problem = error
+        found = self._fleet.resolve(where.model, where.version, where.alias)
+        if isinstance(found, NotServed):
+            status, message = (400, str(problem)) if problem else (found.status, found.message)
+            self.answer(request, error_reply(status, message))
+            return
+        lane: VersionLane = found.lane
+        try:
+            if problem is not None:
+                raise problem
+            headers = request.headers
+            attempt = Attempt(
+                request,
+                read_predict(document, lane.signatures, optional=lane.optional),
+                checked_request_id(headers[REQUEST_ID]) if REQUEST_ID in headers else "",
+                alias,
+                checked_event_time(headers[EVENT_TIME]) if EVENT_TIME in headers else None,
+                request.arrival_s + self._timeout_s,
+            )
+        except InvalidRequest as error:
+            self._refuse(lane, request, 400, str(error), alias=alias, document=document)
+            return
+        if not lane.submit(attempt):
+            self.answer(request, error_reply(
+                503, f"model {where.model} is overloaded: {lane.waiting_rows} rows wait already"
+            ))  # fmt: skip
+
+    def _refuse(
+        self,
+        lane: VersionLane,
+        request: Request,
+        status: int,
+        message: str,
+        *,
+        alias: str = "",
+        document: Any = None,
+    ) -> None:
+        """Capture what was wrong with a request, then answer it."""
+        lane.model_counts.refused(status)
+        request_id = request.headers.get(REQUEST_ID, "")[:LONGEST_REQUEST_ID]
+        reply = error_reply(status, message)
+        payload = lane.recorder.refused(
+            request, status, message, request_id=request_id, alias=alias, rows=rows_in(document)
+        )
+        outcome = Outcome(request, status, reply.body, request_id)
+        if payload is None:
+            self.deliver([outcome])
+        elif not self._scribe.submit(Written(outcome, [payload])):
+            self.answer(request, error_reply(503, "too many requests wait to be written down"))
+
+
+def rows_in(document: Any) -> int:
+    """How many instances a refused document has, as far as that can be told.
+
+    >>> rows_in({"instances": [{}, {}]}), rows_in([])
+    (2, 0)
+    """
+    instances = document.get("instances") if isinstance(document, dict) else None
+    return len(instances) if isinstance(instances, list) else 0
+
+
+def checked_request_id(text: str) -> str:
+    """A client's request id, if it can be kept.
+
+    :raises InvalidRequest: it is too long or has control characters in it.
+    """
+    if len(text) > LONGEST_REQUEST_ID or not text.isprintable():
+        raise InvalidRequest(
+            f"X-Request-Id must be at most {LONGEST_REQUEST_ID} printable characters"
+        )
+    return text
+
+
+def checked_event_time(text: str) -> int:
+    """Microseconds since 1970 of an ``X-Event-Time`` header.
+
+    :raises InvalidRequest: it is no time.
+    """
+    found = moment_us(text)
+    if found is None:
+        raise InvalidRequest(
+            f"X-Event-Time {text[:60]!r} is no time: write 2013-07-01T12:00:00Z, or seconds since "
+            "1970"
+        )
+    return found

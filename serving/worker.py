@@ -1,0 +1,364 @@
+"""One server process: everything put together, started, and ended without losing a request.
+
+``python -m trueup.serving.worker`` is what the supervisor starts; it is not for people.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import warnings
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from sqlalchemy import Engine
+
+from trueup.config.load import load
+from trueup.config.serving import ServingSettings
+from trueup.config.settings import Settings, StoreSettings
+from trueup.errors import TrueupError
+from trueup.frames.segment_files import recover_segments
+from trueup.records.registry import ModelRecord, RegistrySnapshot, VersionRecord
+from trueup.serving.access import Access, gate
+from trueup.serving.attempt import Outcome
+from trueup.serving.capture.policy import CapturePolicy
+from trueup.serving.capture.writer import CaptureWriter
+from trueup.serving.fleet import Fleet
+from trueup.serving.housekeeping import Housekeeping
+from trueup.serving.http_connection import HttpConnection
+from trueup.serving.http_state import Limits, ServerState
+from trueup.serving.intake import intakes
+from trueup.serving.lane import Lane
+from trueup.serving.listen import accept_on, allow_open_files, tls_context, tokens_required
+from trueup.serving.loader import Loader
+from trueup.serving.metrics import MetricsFolder, ModelCounts
+from trueup.serving.pages import Pages
+from trueup.serving.predictor import Predictor
+from trueup.serving.recorder import Recorder
+from trueup.serving.saved_model import LoadedModel, load_saved_model
+from trueup.serving.scribe import Scribe
+from trueup.serving.server import Server
+from trueup.serving.snapshot import SnapshotFile
+from trueup.serving.version_lane import VersionLane
+from trueup.serving.warmup import warm
+from trueup.store.artifact_cache import fetch_verified, prune
+from trueup.store.blobs import BlobRoot
+from trueup.store.capture_key import capture_key
+from trueup.store.engine import open_engine, reading, shown
+from trueup.store.registry import snapshot
+from trueup.store.schema import open_store
+
+_log = logging.getLogger(__name__)
+
+METRICS_FOLDER = ".metrics"
+CACHE_FOLDER = ".artifacts"
+_TICK_S = 1.0
+_TURN_LIMIT_S = 60.0
+
+
+class Worker:
+    """All that one process has.
+
+    :param listening: bound and listening; shared with the other workers.
+    :param index: of this worker; 0 also recovers what dead servers left in the spool.
+    """
+
+    def __init__(self, settings: Settings, listening: socket.socket, index: int) -> None:
+        serving = settings.serving
+        self._settings = settings
+        self._listening = listening
+        self._index = index
+        self._store = LateStore(settings.store)
+        self._writer = CaptureWriter(settings.spool_dir, settings.capture)
+        self._fleet = Fleet()
+        self._loop = asyncio.get_running_loop()
+        self._state = ServerState(Limits.of(serving), self._loop)
+        self._scribe = Scribe(self._writer, self._deliver)
+        self._access = Access(
+            required=tokens_required(serving),
+            listens_on=serving.host,
+            allowed_hosts=serving.allowed_hosts,
+        )
+        self._metrics = MetricsFolder(settings.spool_dir / METRICS_FOLDER, index)
+        self._housekeeping = Housekeeping(
+            self._store.engine,
+            self._metrics,
+            process=f"server-{socket.gethostname()}-{os.getpid()}-{index}",
+            interval_s=serving.poll_interval.total_seconds(),
+            now=utc_now,
+            values=self.values,
+            told=self._access.refresh,
+        )
+        self._policies = Policies(settings)
+        self._blobs = BlobRoot(settings.blob_root)
+        self._cache = settings.spool_dir / CACHE_FOLDER
+        pages = Pages(
+            self._fleet,
+            self._scribe,
+            self._metrics,
+            values=self.values,
+            not_ready=self.not_ready,
+            intakes=intakes(self._policies.of),
+            loop=self._loop,
+        )
+        self._server = Server(
+            fleet=self._fleet,
+            scribe=self._scribe,
+            timeout_s=serving.request_timeout.total_seconds(),
+            max_json_depth=serving.max_json_depth,
+            pages=pages.table(),
+        )
+        self._loader = Loader(
+            self._fleet,
+            self,
+            SnapshotFile(settings.spool_dir),
+            store=shown(open_engine(settings.store.url.get_secret_value())),
+            wait_s=serving.poll_interval.total_seconds(),
+            drain_s=serving.drain_timeout.total_seconds(),
+            now=utc_now,
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until ``stop`` is set, then answer what is under way and seal the capture."""
+        if self._index == 0:
+            for segment in recover_segments(self._settings.spool_dir):
+                _log.info("recovered segment %s: %d frames", segment.segment_id, segment.frames)
+        self._housekeeping.start()
+        self._loader.start()
+        limits, accept = self._state.limits, gate(self._access)
+        if not allow_open_files(limits):
+            _log.warning("the limit of open files is below serving.max_connections")
+        server = await accept_on(
+            self._listening,
+            lambda: HttpConnection(self._server.handle, limits, self._state, accept),
+            tls=tls_context(self._settings.serving),
+            limits=limits,
+        )
+        ticking = self._loop.create_task(self._tick())
+        await stop.wait()
+        drain_s = self._settings.serving.drain_timeout.total_seconds()
+        server.close()
+        self._state.drain()
+        if not await self._state.drained(drain_s):
+            _log.warning("%d connections did not end in time", len(self._state.connections))
+        ticking.cancel()
+        await self._loop.run_in_executor(None, self._close, drain_s)
+        self._state.close()
+
+    def _close(self, drain_s: float) -> None:
+        self._loader.stop(drain_s)
+        for served in self._fleet.served():
+            served.lane.close(drain_s)
+        self._scribe.close(drain_s)
+        self._writer.close()
+        self._housekeeping.stop(_TICK_S * 5)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            self._writer.tick()
+            self._server.end_overdue(self._lanes(), monotonic())
+
+    def _deliver(self, outcomes: list[Outcome]) -> None:
+        self._loop.call_soon_threadsafe(self._server.deliver, outcomes)
+
+    def _lanes(self) -> list[VersionLane]:
+        return [served.lane for served in self._fleet.served()]
+
+    def not_ready(self) -> str:
+        """Why this worker cannot predict yet, or not any more; empty when it can."""
+        return "draining" if self._state.draining else self._loader.not_ready()
+
+    def values(self) -> dict[str, Any]:
+        """This worker's numbers, for ``/metrics`` and the heartbeat."""
+        state = self._state
+        return {
+            "process": {
+                "connections": len(state.connections),
+                "pending_bytes": state.pending,
+                "http_requests": self._server.requests,
+                "store_reachable": int(self._housekeeping.store_reachable),
+                "registry_age_s": self._loader.snapshot_age_s(),
+                "resident_bytes": resident_bytes(),
+            },
+            "capture": asdict(self._writer.stats),
+            "replies": {
+                str(status): count
+                for status, count in sorted((self._server.replies + state.refused).items())
+            },
+            "versions": [lane.values() for lane in self._lanes()],
+        }
+
+    # --- the loader's port: called in its thread
+
+    def take(self) -> RegistrySnapshot:
+        with reading(self._store.engine()) as connection:
+            return snapshot(connection, utc_now())
+
+    def fetch(self, record: VersionRecord) -> AbstractContextManager[Path]:
+        return fetch_verified(
+            self._blobs, record, self._cache, min_free=self._settings.capture.min_free
+        )
+
+    def load(self, folder: Path) -> LoadedModel:
+        """Load and warm; what fails here is refused before any request sees it."""
+        loaded = load_saved_model(folder, threads=threads_of(self._settings.serving))
+        try:
+            result = warm(loaded, folder, batch_sizes=(1, self._settings.serving.max_batch_rows))
+        except BaseException:
+            loaded.close()
+            raise
+        for note in result.notes:
+            _log.info("%s", note)
+        return loaded
+
+    def lane(self, loaded: LoadedModel, record: VersionRecord, model: ModelRecord) -> VersionLane:
+        serving = self._settings.serving
+        key = (
+            bytes.fromhex(model.capture_key)
+            if model.capture_key
+            else capture_key(self._store.engine(), model.name)
+        )
+        policy = self._policies.make(record, key)
+        recorder = Recorder(record.model, record.version, policy, self._writer, record.input_spec)
+        counts = ModelCounts()
+        predictor = Predictor(loaded, recorder, counts, self._deliver)
+        lane = Lane(
+            f"{record.model}/{record.version}",
+            predictor.run,
+            max_batch_rows=serving.max_batch_rows,
+            max_queue_rows=serving.max_queue_rows,
+            wake_later=self._loop.call_soon,
+        )
+        return VersionLane(
+            record.model, record.version, loaded, lane, recorder, counts, record.input_spec
+        )
+
+    def settle(self) -> None:
+        """A request is resolved and submitted within one turn of the event loop."""
+        turned = threading.Event()
+        self._loop.call_soon_threadsafe(turned.set)
+        turned.wait(_TURN_LIMIT_S)
+
+    def forget(self, keep: set[str]) -> None:
+        prune(self._cache, keep)
+
+
+class Policies:
+    """The capture policies of the models that are served, newest version's last."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._by_model: dict[str, CapturePolicy] = {}
+
+    def make(self, record: VersionRecord, key: bytes) -> CapturePolicy:
+        capture = self._settings.model(record.model).capture
+        policy = CapturePolicy(record.model, capture, record.input_spec, key)
+        self._by_model[record.model] = policy
+        return policy
+
+    def of(self, model: str) -> CapturePolicy | None:
+        return self._by_model.get(model)
+
+
+class LateStore:
+    """The store, opened when it can be: a worker may start while it is away."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._engine: Engine | None = None
+
+    def engine(self) -> Engine:
+        """:raises StoreError: it cannot be opened now."""
+        with self._lock:
+            if self._engine is None:
+                self._engine = open_store(self._settings)
+            return self._engine
+
+
+def utc_now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def resident_bytes() -> int:
+    """Of this process, from ``/proc/self/statm``."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGESIZE")
+
+
+def threads_of(serving: ServingSettings) -> int:
+    """TensorFlow's threads in one call of one worker."""
+    if serving.model_threads:
+        return serving.model_threads
+    return max(1, (os.cpu_count() or 1) // serving.workers)
+
+
+def quiet_logs(index: int) -> None:
+    """Our own lines, and errors of libraries: TensorFlow tells much that helps nobody here."""
+    logging.basicConfig(
+        level=logging.INFO, format=f"%(asctime)s %(levelname)s worker {index}: %(message)s"
+    )
+    for name, level in (("alembic", logging.WARNING), ("tensorflow", logging.ERROR)):
+        logging.getLogger(name).setLevel(level)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The entry point of a worker process."""
+    # The supervisor waits for signals with these blocked, and a child inherits that.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--index", type=int, required=True)
+    parser.add_argument("--socket", type=int, required=True)
+    parser.add_argument("--lifeline", type=int, required=True)
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--host")
+    parser.add_argument("--workers", type=int)
+    asked = parser.parse_args(arguments)
+    quiet_logs(asked.index)
+    try:
+        settings = load(asked.config)
+        changes = {"host": asked.host, "workers": asked.workers}
+        given = {name: value for name, value in changes.items() if value is not None}
+        serving = settings.serving.model_copy(update=given)
+        settings = settings.model_copy(update={"serving": serving})
+        import uvloop
+
+        loop = uvloop.new_event_loop()
+        asyncio.set_event_loop(loop)
+        return loop.run_until_complete(_serve(settings, asked.socket, asked.lifeline, asked.index))
+    except TrueupError as error:
+        _log.error("%s", error)
+        return error.exit_code
+
+
+async def _serve(settings: Settings, listening_fd: int, lifeline_fd: int, index: int) -> int:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    # Nothing is ever written to it: it becomes readable when the supervisor is gone.
+    loop.add_reader(lifeline_fd, stop.set)
+    listening = socket.socket(fileno=listening_fd)
+    listening.setblocking(False)
+    worker = Worker(settings, listening, index)
+    await worker.run(stop)
+    loop.remove_reader(lifeline_fd)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,213 @@
+"""``trueup import``, ``versions``, ``promote`` and ``rollback``: what is live, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trueup.cli.options import (
+    ConfigOption,
+    IgnoreOption,
+    JsonOption,
+    LabelOption,
+    SpecOption,
+    WorkersOption,
+)
+
+if TYPE_CHECKING:
+    from trueup.store.promotion import AliasChange
+    from trueup.store.registry import Author
+
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="The model's name.")]
+AliasOption = Annotated[str, typer.Option(metavar="NAME", help="Which alias.")]
+ReasonOption = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept with the change.")]
+
+
+def import_model(
+    model: ModelArgument,
+    saved_model: Annotated[
+        Path, typer.Option("--saved-model", metavar="DIR", help="A SavedModel of TensorFlow.")
+    ],
+    training_data: Annotated[
+        str | None,
+        typer.Option(
+            "--training-data", "--statistics", metavar="DATA",
+            help="What it was trained on: data, a profile of them, or TFDV statistics.",
+        ),
+    ] = None,
+    time: Annotated[str | None, typer.Option(metavar="COLUMN", help="Event time.")] = None,
+    label: LabelOption = None,
+    ignore: IgnoreOption = None,
+    spec: SpecOption = None,
+    live: Annotated[
+        bool | None,
+        typer.Option(
+            "--promote/--no-promote",
+            help="Make it live; by default the first version of a model is.",
+        ),
+    ] = None,
+    reason: ReasonOption = "imported",
+    workers: WorkersOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Register a model that was trained elsewhere as a new version, with its baseline."""
+    from trueup.cli.progress import progress_on_stderr
+    from trueup.config.load import load
+    from trueup.registration import Import, import_version
+    from trueup.store.blobs import BlobRoot
+    from trueup.store.schema import open_store
+
+    _checked_name(model)
+    settings = load(config)
+    engine = open_store(settings.store)
+    wish = Import(
+        model, saved_model, training_data=training_data, time=time, label=label,
+        ignore=tuple(ignore or ()), spec=spec, live=live,
+    )  # fmt: skip
+    with progress_on_stderr("profiling", quiet=json) as progress:
+        found = import_version(
+            settings, engine, BlobRoot(settings.blob_root), wish, _author(reason),
+            workers=workers, progress=progress,
+        )  # fmt: skip
+    engine.dispose()
+    if json:
+        _print_json({
+            "model": found.model, "version": found.version, "live": found.live,
+            "baseline_id": found.baseline_id, "notes": list(found.notes),
+        })  # fmt: skip
+        return
+    state = "is live" if found.live else "is ready; trueup promote makes it live"
+    typer.echo(f"{model} version {found.version} {state}.")
+    for note in found.notes:
+        typer.echo(f"Note: {note}.")
+
+
+def versions(model: ModelArgument, config: ConfigOption = None, json: JsonOption = False) -> None:
+    """List a model's versions, newest first, and the aliases that name them."""
+    from trueup.config.load import load
+    from trueup.store.engine import reading
+    from trueup.store.registry import list_versions, require_model
+    from trueup.store.schema import open_store
+
+    engine = open_store(load(config).store)
+    with reading(engine) as connection:
+        require_model(connection, model)
+        found = list_versions(connection, model)
+    engine.dispose()
+    rows = sorted(found, key=lambda row: -row.version)
+    if json:
+        _print_json([
+            {
+                "version": row.version, "state": row.state.value, "aliases": list(row.aliases),
+                "created_at": row.created_at.isoformat(), "created_by": row.created_by,
+                "reason": row.reason,
+            }
+            for row in rows
+        ])  # fmt: skip
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("version", "state", "aliases", "since", "by", "reason"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(
+            str(row.version), row.state.value, escape(", ".join(row.aliases)),
+            f"{row.created_at:%Y-%m-%d %H:%M}", escape(row.created_by), escape(row.reason),
+        )  # fmt: skip
+    Console().print(table)
+
+
+def promote(
+    model: ModelArgument,
+    version: Annotated[int, typer.Argument(min=1, help="The version that is to be live.")],
+    alias: AliasOption = "stable",
+    reason: ReasonOption = "promoted by hand",
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Let an alias name a version: servers switch within seconds, without a failed request."""
+    from trueup.config.load import load
+    from trueup.store.engine import writing
+    from trueup.store.promotion import promote as move
+    from trueup.store.schema import open_store
+
+    engine = open_store(load(config).store)
+    with writing(engine) as connection:
+        change = move(connection, model, version, _author(reason), alias=alias)
+    engine.dispose()
+    if change is None and not json:
+        typer.echo(f"{alias} of {model} is version {version} already.")
+        return
+    _tell(change, json)
+
+
+def rollback(
+    model: ModelArgument,
+    alias: AliasOption = "stable",
+    reason: ReasonOption = "rolled back by hand",
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Let an alias name the version that it named before."""
+    from trueup.config.load import load
+    from trueup.store.engine import writing
+    from trueup.store.promotion import rollback as move
+    from trueup.store.schema import open_store
+
+    engine = open_store(load(config).store)
+    with writing(engine) as connection:
+        change = move(connection, model, _author(reason), alias=alias)
+    engine.dispose()
+    _tell(change, json)
+
+
+def _tell(change: AliasChange | None, json: bool) -> None:
+    if json:
+        told = None if change is None else {
+            "model": change.model, "alias": change.alias, "before": change.before,
+            "version": change.version,
+        }  # fmt: skip
+        _print_json(told)
+    elif change is not None:
+        before = "" if change.before is None else f", which was {change.before}"
+        typer.echo(f"{change.alias} of {change.model} is version {change.version} now{before}.")
+
+
+def _author(reason: str) -> Author:
+    import getpass
+    from datetime import datetime, timezone
+
+    from trueup.store.registry import Author
+
+    try:
+        who = getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in some containers
+        who = "unknown"
+    return Author(who, reason, datetime.now(timezone.utc))
+
+
+def _checked_name(model: str) -> None:
+    from pydantic import TypeAdapter, ValidationError
+
+    from trueup.config.settings import ModelName
+    from trueup.errors import BadInputError
+
+    try:
+        TypeAdapter(ModelName).validate_python(model)
+    except ValidationError:
+        raise BadInputError(
+            f"{model!r} is no name for a model",
+            remedy="use letters, digits, '.', '_' and '-'; it is part of URLs",
+        ) from None
+
+
+def _print_json(value: object) -> None:
+    import json
+
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
