@@ -157,7 +157,7 @@ def test_queries_that_fail_say_why_and_show_no_password(world: Any, tmp_path: Pa
 
 
 def test_refused_rows_are_counted_with_the_first_of_each_reason(world: Any, tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"at": "2024-03-05T10:00:00Z", "price": 1.0},
         {"at": None, "price": 2.0},
         {"at": "2023-03-05T10:00:00Z", "price": 3.0},
@@ -268,8 +268,7 @@ def test_window_profiles_are_those_of_the_rows(world: Any, tmp_path: Path) -> No
     frame.to_parquet(tmp_path / "log.parquet")
     report = bring(world, tmp_path / "log.parquet")
     assert report.profiles == 5
-    edges = FactsBook(world.engine, world.settings).of("shop").edges
-    assert edges is not None
+    assert FactsBook(world.engine, world.settings).of("shop").edges is not None
     window = WindowKey.containing(NOON - HOUR, HOUR)
     with reading(world.engine) as connection:
         profile = window_profile(connection, "shop", window, edges)
