@@ -32,6 +32,8 @@ class Lane:
     :param run: called in the lane's thread with attempts of one key, at most ``max_batch_rows``
         rows together (a single larger request comes alone); it answers each of them.
     :param wake_later: ``loop.call_soon`` of the event loop that submits.
+    :param left: called in the lane's thread with attempts whose clients left before their turn: a
+        request counts for its connection's limits until it is answered, even if nobody hears it.
     """
 
     def __init__(
@@ -42,9 +44,11 @@ class Lane:
         max_batch_rows: int,
         max_queue_rows: int,
         wake_later: Callable[[Callable[[], None]], object],
+        left: Callable[[Sequence[Attempt]], object] = lambda attempts: None,
     ) -> None:
         self.counts = LaneCounts()
         self._run = run
+        self._left = left
         self._max_batch_rows = max_batch_rows
         self._max_queue_rows = max_queue_rows
         self._wake_later = wake_later
@@ -115,17 +119,22 @@ class Lane:
 
     def _work(self) -> None:
         while True:
-            batch = self._take()
-            if batch is None:
+            taken = self._take()
+            if taken is None:
                 return
+            batch, left = taken
+            if left:
+                self.counts.cancelled += len(left)
+                self._left(left)
             if batch:
                 self.counts.batches += 1
                 rows = sum(attempt.rows for attempt in batch)
                 self.counts.rows += rows
                 self._run(batch)
 
-    def _take(self) -> list[Attempt] | None:
-        """The next attempts of one key, oldest key first; ``None`` when the lane is to end."""
+    def _take(self) -> tuple[list[Attempt], list[Attempt]] | None:
+        """The next attempts of one key, oldest key first, and those on the way to them whose
+        clients have left; ``None`` when the lane is to end."""
         with self._wake:
             while not self._queues:
                 if self._closing:
@@ -133,13 +142,14 @@ class Lane:
                 self._wake.wait()
             key, queue = next(iter(self._queues.items()))
             batch: list[Attempt] = []
+            left: list[Attempt] = []
             rows = 0
             while queue and (not batch or rows + queue[0].rows <= self._max_batch_rows):
                 attempt = queue.popleft()
                 self._waiting_rows -= attempt.rows
                 if attempt.request.gone:
                     attempt.fate = Fate.ENDED
-                    self.counts.cancelled += 1
+                    left.append(attempt)
                     continue
                 attempt.fate = Fate.RUNNING
                 batch.append(attempt)
@@ -147,4 +157,4 @@ class Lane:
             del self._queues[key]
             if queue:
                 self._queues[key] = queue  # behind the other keys: each has its turn
-        return batch
+        return batch, left

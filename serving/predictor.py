@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from trueup.errors import TrueupError
 from trueup.serving.attempt import Attempt, Fate, Outcome
-from trueup.serving.http_message import error_reply
+from trueup.serving.http_message import CLIENT_CLOSED_REQUEST, error_reply
 from trueup.serving.json_read import InvalidRequest, assemble
 from trueup.serving.json_write import prepare_outputs
 from trueup.serving.rest_bodies import Code
@@ -60,6 +60,12 @@ class Predictor:
             for attempt in batch:
                 attempt.fate = Fate.ENDED
             self._deliver(outcomes)
+
+    def leave(self, attempts: Sequence[Attempt]) -> None:
+        """End attempts whose clients have left."""
+        self._deliver([
+            Outcome(attempt.request, CLIENT_CLOSED_REQUEST, b"") for attempt in attempts
+        ])  # fmt: skip
 
     def _answer(self, batch: Sequence[Attempt], outcomes: list[Outcome]) -> None:
         signature = batch[0].instances.signature

@@ -14,7 +14,7 @@ from trueup.serving.attempt import Attempt, Outcome
 from trueup.serving.early_requests import EarlyRequests
 from trueup.serving.event_time import moment_us
 from trueup.serving.fleet import NotServed
-from trueup.serving.http_message import Reply, error_reply
+from trueup.serving.http_message import CLIENT_CLOSED_REQUEST, Reply, error_reply
 from trueup.serving.json_read import InvalidRequest, parse_json, read_predict
 from trueup.serving.rest_bodies import unimplemented
 from trueup.serving.routes import NOT_YET, Route, What
@@ -87,7 +87,7 @@ class Server:
             for attempt in lane.expired(now_s):
                 if attempt.request.gone:
                     lane.counts.cancelled += 1
-                    self.deliver([Outcome(attempt.request, 499, b"")])
+                    self.deliver([Outcome(attempt.request, CLIENT_CLOSED_REQUEST, b"")])
                     continue
                 message = f"no answer within {self._timeout_s:g} seconds: the queue is too long"
                 self._refuse(lane, attempt.request, 504, message, alias=attempt.alias)

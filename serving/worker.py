@@ -276,6 +276,7 @@ class Worker:
             max_batch_rows=serving.max_batch_rows,
             max_queue_rows=serving.max_queue_rows,
             wake_later=self._loop.call_soon,
+            left=predictor.leave,
         )
         return VersionLane(
             record.model, record.version, loaded, lane, recorder, counts, record.input_spec

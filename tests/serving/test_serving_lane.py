@@ -121,8 +121,9 @@ def test_a_full_queue_takes_no_more_but_an_empty_one_takes_any(make: Make, model
     assert lane.submit(attempt(1))
 
 
-def test_whose_client_left_is_not_run(make: Make, model: Model) -> None:
-    lane = make()
+def test_whose_client_left_is_not_run_but_ended(make: Make, model: Model) -> None:
+    ended: list[Attempt] = []
+    lane = make(left=ended.extend)
     first = busy(lane, model)
     left, stays = attempt(), attempt()
     for each in (left, stays):
@@ -132,6 +133,7 @@ def test_whose_client_left_is_not_run(make: Make, model: Model) -> None:
     assert model.batches == [[first], [stays]]
     assert lane.counts.cancelled == 1
     assert left.fate is Fate.ENDED
+    assert ended == [left]  # else its bytes would count as pending for ever
 
 
 def test_overdue_attempts_free_their_place(make: Make, model: Model) -> None:
