@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -47,13 +49,14 @@ async def _pending_after() -> int:
 
     server = await loop.create_server(lambda: HttpConnection(app, Limits(), state), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    client = socket.create_connection(("127.0.0.1", port))
     head = b"POST /v1/models/m:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n"
-    writer.write(head + b"x" * 5000)
+    client.sendall(head + b"x" * 5000)
     while not later:
         await asyncio.sleep(0)
     assert state.pending >= 5000
-    writer.transport.abort()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()  # a reset: nobody listens any more
     while state.connections:
         await asyncio.sleep(0)
     later.pop()()  # the lane wakes only now
