@@ -78,7 +78,10 @@ class Housekeeping:
 
     def _work(self) -> None:
         while not self._stop.wait(self._interval_s):
-            self._round()
+            try:
+                self._round()
+            except Exception:  # noqa: BLE001  else no token would ever be revoked any more
+                _log.exception("a round of housekeeping failed")
 
     def _round(self) -> None:
         values = self._values()

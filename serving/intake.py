@@ -12,6 +12,7 @@ from trueup.serving.capture.labels import parse_labels
 from trueup.serving.capture.logged import parse_logged
 from trueup.serving.capture.sent_rows import PolicyOf, Taken, UnknownModelError
 from trueup.serving.http_message import Reply, error_reply
+from trueup.serving.policies import NotYetError
 from trueup.serving.routes import What
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Intake:
             )
         except UnknownModelError as error:
             return error_reply(404, str(error)), [], 0
+        except NotYetError as error:
+            return error_reply(503, str(error)), [], 0
         except TrueupError as error:
             return error_reply(400, str(error)), [], 0
         status = 200 if taken.accepted or not taken.refused else 400

@@ -92,7 +92,8 @@ class Scribe:
                 outcomes = [Outcome(each.outcome.request, 500, body) for each in batch]
             self._deliver(outcomes)
 
-    def _write(self, batch: list[Written], outcomes: list[Outcome]) -> None:
+    def _write(self, batch: list[Written], outcomes: list[Outcome]) -> bool:
+        """Whether there was room for all of ``batch``."""
         try:
             payloads = [payload for each in batch for payload in each.payloads]
             written = (
@@ -101,13 +102,25 @@ class Scribe:
                 else True
             )
         except TrueupError as error:
-            if len(batch) > 1:  # one too large for the disk's rest must not refuse the others
-                for each in batch:
-                    self._write([each], outcomes)
-                return
-            body = error_reply(503, str(error)).body
-            outcomes += (Outcome(each.outcome.request, 503, body) for each in batch)
-            return
+            if len(batch) > 1:
+                self._write_each(batch, outcomes)
+            else:
+                self._refuse(batch, error_reply(503, str(error)).body, outcomes)
+            return False
         outcomes += (
             each.outcome if written or each.dropped is None else each.dropped for each in batch
         )
+        return True
+
+    def _write_each(self, batch: list[Written], outcomes: list[Outcome]) -> None:
+        """One that is too large for what is left of the disk must not refuse the others. Where one
+        has no room, those that are larger have none either: under ``when_full = "block"`` each
+        try takes as long as ``block_timeout``, and clients wait."""
+        smallest_first = sorted(batch, key=lambda each: sum(map(len, each.payloads)))
+        for place, each in enumerate(smallest_first):
+            if not self._write([each], outcomes):
+                self._refuse(smallest_first[place + 1 :], outcomes[-1].body, outcomes)
+                return
+
+    def _refuse(self, batch: list[Written], body: bytes, outcomes: list[Outcome]) -> None:
+        outcomes += (Outcome(each.outcome.request, 503, body) for each in batch)

@@ -17,9 +17,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from tempfile import TemporaryFile
 from time import monotonic
 
 from trueup.config.settings import StoreSettings
+from trueup.errors import BadInputError, StoreError
 from trueup.serving.listen import is_loopback, refuse_newcomers
 from trueup.store.engine import reading
 from trueup.store.schema import open_store
@@ -91,8 +93,15 @@ class Supervisor:
             if worker.process is None and worker.due_s <= now:
                 # The first one accepts at once, so that /livez answers; later ones when it helps.
                 late = len(self._workers) > 1 and (worker.index > 0 or worker.started_s > 0)
-                worker.process = self._start(worker.index, ["--late"] if late else [])
                 worker.started_s = now
+                try:
+                    worker.process = self._start(worker.index, ["--late"] if late else [])
+                except OSError as error:  # no memory, too many processes: the others go on
+                    self._put_off(worker, now)
+                    _log.error(
+                        "worker %d cannot be started (%s); it is tried again in %.1f s",
+                        worker.index, error.strerror, worker.pause_s,
+                    )  # fmt: skip
 
     def _start(self, index: int, more: Sequence[str]) -> subprocess.Popen[bytes]:
         fds = (self._listening.fileno(), self._lifeline)
@@ -108,16 +117,17 @@ class Supervisor:
         for worker in self._workers:
             if worker.process is None or worker.process.poll() is None:
                 continue
-            healthy = now - worker.started_s >= _HEALTHY_S
-            worker.pause_s = (
-                _FIRST_PAUSE_S if healthy else min(2 * worker.pause_s, _LONGEST_PAUSE_S)
-            )
-            worker.due_s = now + worker.pause_s
+            self._put_off(worker, now)
             _log.error(
                 "worker %d ended with %s; it starts anew in %.1f s",
                 worker.index, worker.process.returncode, worker.pause_s,
             )  # fmt: skip
             worker.process = None
+
+    def _put_off(self, worker: _Worker, now: float) -> None:
+        healthy = now - worker.started_s >= _HEALTHY_S
+        worker.pause_s = _FIRST_PAUSE_S if healthy else min(2 * worker.pause_s, _LONGEST_PAUSE_S)
+        worker.due_s = now + worker.pause_s
 
     def _stop(self, why: str) -> int:
         _log.info("%s: draining", why)
@@ -130,8 +140,9 @@ class Supervisor:
         failed = False
         for process in running:
             try:
+                # One that has not begun yet ends by the signal itself, and had no request.
                 code = process.wait(max(0.1, limit - monotonic()))
-                failed |= code not in (0, -signal.SIGTERM)  # -15: it had not even begun
+                failed |= code not in (0, -signal.SIGTERM)
             except subprocess.TimeoutExpired:
                 _log.error("a worker did not end in time and is killed")
                 process.kill()
@@ -146,16 +157,42 @@ def clear_metrics(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def usable_tokens(store: StoreSettings, host: str) -> int:
-    """How many tokens could let somebody in; not looked up where none are needed.
+def check_spool(spool_dir: Path) -> None:
+    """Make the spool, where there is none.
 
-    :raises StoreError: the store does not answer.
+    :raises BadInputError: no worker could write there.
     """
-    if is_loopback(host):
+    try:
+        spool_dir.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=spool_dir):
+            pass
+    except OSError as error:
+        raise BadInputError(
+            f"spool_dir = {spool_dir} cannot be written: {error.strerror}",
+            remedy="set spool_dir to a folder on a local disk that this user may write",
+        ) from error
+
+
+def check_store(store: StoreSettings, host: str) -> int:
+    """Bring the store to this release's tables; how many tokens could let somebody in (not counted
+    on loopback, where none are needed).
+
+    :raises StoreVersionError: it is of a newer release.
+    :raises StoreError: it does not answer, and tokens are needed. On loopback a server starts
+        without it, by what it knew of the registry.
+    """
+    try:
+        engine = open_store(store)
+    except StoreError as error:
+        if not is_loopback(host):
+            raise
+        _log.warning("%s", error)
         return 0
-    engine = open_store(store)
-    now = datetime.now(timezone.utc)
-    with reading(engine) as connection:
-        found = sum(token.usable(now) for token in list_tokens(connection))
-    engine.dispose()
-    return found
+    try:
+        if is_loopback(host):
+            return 0
+        now = datetime.now(timezone.utc)
+        with reading(engine) as connection:
+            return sum(token.usable(now) for token in list_tokens(connection))
+    finally:
+        engine.dispose()

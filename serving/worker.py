@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import warnings
+from collections import Counter
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -29,7 +30,6 @@ from trueup.frames.segment_files import recover_segments
 from trueup.records.registry import ModelRecord, RegistrySnapshot, VersionRecord
 from trueup.serving.access import Access, gate
 from trueup.serving.attempt import Outcome
-from trueup.serving.capture.policy import CapturePolicy
 from trueup.serving.capture.writer import CaptureWriter
 from trueup.serving.early_requests import EarlyRequests
 from trueup.serving.fleet import Fleet
@@ -50,6 +50,7 @@ from trueup.serving.loader import Loader
 from trueup.serving.loading import freeze_heap
 from trueup.serving.metrics import MetricsFolder, ModelCounts
 from trueup.serving.pages import Pages
+from trueup.serving.policies import Policies
 from trueup.serving.predictor import Predictor
 from trueup.serving.recorder import Recorder
 from trueup.serving.saved_model import LoadedModel, load_saved_model
@@ -146,9 +147,8 @@ class Worker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set, then answer what is under way and seal the capture."""
-        if self._index == 0:
-            for segment in recover_segments(self._settings.spool_dir):
-                _log.info("recovered segment %s: %d frames", segment.segment_id, segment.frames)
+        if self._index == 0:  # beside the rest: what dead servers left may be gigabytes
+            self._loop.run_in_executor(None, recover, self._settings.spool_dir)
         self._housekeeping.start()
         self._loader.start()
         limits, accept = self._state.limits, gate(self._access)
@@ -222,7 +222,7 @@ class Worker:
             "capture": asdict(self._writer.stats),
             "replies": {
                 str(status): count
-                for status, count in sorted((self._server.replies + state.refused).items())
+                for status, count in sorted(summed(self._server.replies, state.refused).items())
             },
             "versions": [lane.values() for lane in self._lanes()],
         }
@@ -240,7 +240,9 @@ class Worker:
 
     def take(self) -> RegistrySnapshot:
         with reading(self._store.engine()) as connection:
-            return snapshot(connection, utc_now())
+            found = snapshot(connection, utc_now())
+        self._policies.learn(found, self._key)
+        return found
 
     def fetch(self, record: VersionRecord) -> AbstractContextManager[Path]:
         return fetch_verified(
@@ -261,12 +263,7 @@ class Worker:
 
     def lane(self, loaded: LoadedModel, record: VersionRecord, model: ModelRecord) -> VersionLane:
         serving = self._settings.serving
-        key = (
-            bytes.fromhex(model.capture_key)
-            if model.capture_key
-            else capture_key(self._store.engine(), model.name)
-        )
-        policy = self._policies.make(record, key)
+        policy = self._policies.make(record, self._key(model))
         recorder = Recorder(record.model, record.version, policy, self._writer, record.input_spec)
         counts = ModelCounts()
         predictor = Predictor(loaded, recorder, counts, self._deliver)
@@ -282,6 +279,11 @@ class Worker:
             record.model, record.version, loaded, lane, recorder, counts, record.input_spec
         )
 
+    def _key(self, model: ModelRecord) -> bytes:
+        if model.capture_key:
+            return bytes.fromhex(model.capture_key)
+        return capture_key(self._store.engine(), model.name)
+
     def settle(self) -> None:
         """A request is resolved and submitted within one turn of the event loop."""
         turned = threading.Event()
@@ -292,21 +294,28 @@ class Worker:
         prune(self._cache, keep)
 
 
-class Policies:
-    """The capture policies of the models that are served, newest version's last."""
+def recover(spool: Path) -> None:
+    """Seal what dead servers left, and say what came of it. Never fails: a segment that cannot be
+    recovered now stays, and the compactor tries it again."""
+    try:
+        for segment in recover_segments(spool):
+            if segment.problem:
+                _log.error("segment %s stays unsealed: %s", segment.segment_id, segment.problem)
+                continue
+            _log.info("recovered segment %s: %d frames", segment.segment_id, segment.frames)
+            if segment.loss.is_damage:
+                _log.error(
+                    "segment %s is damaged: %d bytes of it are lost",
+                    segment.segment_id, segment.loss.lost_bytes,
+                )  # fmt: skip
+    except (TrueupError, OSError):
+        _log.exception("segments of dead servers are not recovered")
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._by_model: dict[str, CapturePolicy] = {}
 
-    def make(self, record: VersionRecord, key: bytes) -> CapturePolicy:
-        capture = self._settings.model(record.model).capture
-        policy = CapturePolicy(record.model, capture, record.input_spec, key)
-        self._by_model[record.model] = policy
-        return policy
-
-    def of(self, model: str) -> CapturePolicy | None:
-        return self._by_model.get(model)
+def summed(*counters: Counter[int]) -> Counter[int]:
+    """Their sum, though the event loop counts on: a copy is made in one step of the interpreter,
+    and adding is not."""
+    return sum((Counter(dict(each)) for each in counters), Counter())
 
 
 def utc_now() -> datetime:
@@ -333,7 +342,7 @@ def quiet_logs(index: int) -> None:
     )
     for name, level in (("alembic", logging.WARNING), ("tensorflow", logging.ERROR)):
         logging.getLogger(name).setLevel(level)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
 

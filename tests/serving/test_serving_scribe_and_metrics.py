@@ -68,9 +68,33 @@ def test_without_room_the_answer_is_503_and_says_why() -> None:
 
 
 def test_one_that_has_no_room_does_not_refuse_the_others() -> None:
-    good = outcome()
-    got, _ = answered("takes", Written(outcome(), [b"too large"]), Written(good, [b"a"]))
-    assert [each.status for each in got] == [503, 400]
+    large, good = outcome(), outcome()
+    got, _ = answered("takes", Written(large, [b"too large"]), Written(good, [b"a"]))
+    statuses = {id(each.request): each.status for each in got}
+    assert statuses == {id(large.request): 503, id(good.request): 400}
+
+
+def test_a_full_disk_is_waited_for_once_and_not_by_each_request() -> None:
+    """Under ``when_full = "block"`` each try takes 30 s."""
+    tries: list[int] = []
+
+    class Full(Capture):
+        def append(self, payloads: Sequence[bytes], *, rows: int = 0) -> None:
+            tries.append(len(payloads))
+            raise CaptureFullError("the spool is full")
+
+    got: queue.Queue[list[Outcome]] = queue.Queue()
+    capture = Full()
+    scribe = Scribe(capture, got.put)
+    with scribe._wake:  # so that all of them are one batch
+        waiting = [Written(outcome(), [b"a" * size]) for size in range(1, 50)]
+        scribe._waiting.extend(waiting)
+        scribe._wake.notify()
+    assert scribe.close(LONG_S)
+    outcomes = got.get(timeout=LONG_S)
+    assert {id(each.request) for each in outcomes} == {id(w.outcome.request) for w in waiting}
+    assert {each.status for each in outcomes} == {503}
+    assert tries == [49, 1]
 
 
 def test_where_frames_are_dropped_another_answer_may_be_given() -> None:

@@ -28,17 +28,19 @@ def serve(
 
     from trueup.config.load import DEFAULT_FILE, load
     from trueup.serving.listen import bind, refuse_exposure, tls_context, url_of
-    from trueup.serving.supervisor import Supervisor, clear_metrics, usable_tokens
+    from trueup.serving.supervisor import Supervisor, check_spool, check_store, clear_metrics
     from trueup.serving.worker import METRICS_FOLDER
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s server: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     settings = load(config)
     given = {"host": host, "rest_port": rest_port, "workers": workers}
     serving = settings.serving.model_copy(
         update={name: value for name, value in given.items() if value is not None}
     )
     tls = tls_context(serving)
-    refuse_exposure(serving, usable_tokens=usable_tokens(settings.store, serving.host))
+    check_spool(settings.spool_dir)
+    refuse_exposure(serving, usable_tokens=check_store(settings.store, serving.host))
     listening = bind(serving.host, serving.rest_port)
     typer.echo(
         f"Listening on {url_of(listening, tls=tls is not None)} with {serving.workers} "
