@@ -117,10 +117,14 @@ class Loader:
         """Begin to follow the registry."""
         self._thread.start()
 
+    def ask_to_stop(self) -> None:
+        """Begin no further load."""
+        self._stop.set()
+
     def stop(self, timeout_s: float) -> bool:
         """Load no more; what is loaded stays. Whether the thread has ended in time: a load cannot
         be interrupted."""
-        self._stop.set()
+        self.ask_to_stop()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 

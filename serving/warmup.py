@@ -37,6 +37,10 @@ _OTHER_LOGS = {
 }
 
 
+#: What a model says of rows that make no sense to it, as against a model that is broken.
+_REFUSALS = ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "OUT_OF_RANGE")
+
+
 class WarmupError(BadInputError):
     """A version that fails to warm."""
 
@@ -61,13 +65,16 @@ def warm(model: LoadedModel, folder: Path, *, batch_sizes: Sequence[int]) -> War
     :param folder: of the SavedModel.
     :param batch_sizes: rows of the made-up calls, such as ``(1, 512)``.
     :raises WarmupError: where a call fails; but a model that refuses an *empty string*, which is
-        no image and no example, has a note instead.
+        no image and no example, has a note instead, and so has one that refuses made-up rows and
+        answers warm-up requests of its own.
     """
     notes: list[str] = []
     recorded = _play(model, folder / WARMUP_FILE, notes)
     synthetic = 0
     for signature in model.signatures.values():
-        synthetic += _call_made_up(model, folder, signature, batch_sizes, notes)
+        synthetic += _call_made_up(
+            model, folder, signature, batch_sizes, notes, has_warmed=recorded > 0
+        )
     return WarmupResult(recorded, synthetic, tuple(notes))
 
 
@@ -94,6 +101,8 @@ def _call_made_up(
     signature: Signature,
     batch_sizes: Sequence[int],
     notes: list[str],
+    *,
+    has_warmed: bool,
 ) -> int:
     if any(spec.dtype.startswith("DT_") for spec in signature.specs):
         notes.append(f"signature {signature.name}: its inputs cannot be made up")
@@ -110,10 +119,14 @@ def _call_made_up(
                     f"real requests in {WARMUP_FILE} would warm it"
                 )
                 return calls
+            if has_warmed and error.code in _REFUSALS:
+                notes.append(f"signature {signature.name} refuses rows of zeros: {error.message}")
+                return calls
             raise WarmupError(
                 f"{folder}: signature {signature.name} fails on {rows} rows of zeros: "
                 f"{error.message}",
-                remedy="the version does not go live; save a model that runs",
+                remedy="the version does not go live; save a model that runs, or put requests that "
+                f"it answers into {WARMUP_FILE}",
             ) from error
         calls += 1
     return calls

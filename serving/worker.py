@@ -13,8 +13,6 @@ import signal
 import socket
 import sys
 import threading
-import warnings
-from collections import Counter
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -23,10 +21,8 @@ from time import monotonic
 from typing import Any
 
 from trueup.config.load import load
-from trueup.config.serving import ServingSettings
 from trueup.config.settings import Settings
 from trueup.errors import TrueupError
-from trueup.frames.segment_files import recover_segments
 from trueup.records.registry import ModelRecord, RegistrySnapshot, VersionRecord
 from trueup.serving.access import Access, gate
 from trueup.serving.attempt import Outcome
@@ -52,6 +48,7 @@ from trueup.serving.metrics import MetricsFolder, ModelCounts
 from trueup.serving.pages import Pages
 from trueup.serving.policies import Policies
 from trueup.serving.predictor import Predictor
+from trueup.serving.process import quiet_logs, recover, resident_bytes, summed, threads_of
 from trueup.serving.recorder import Recorder
 from trueup.serving.saved_model import LoadedModel, load_saved_model
 from trueup.serving.scribe import Scribe
@@ -75,6 +72,8 @@ _LATE_LIMIT_S = 60.0
 _LATE_LOOK_S = 0.05
 #: For connections that had begun when the server was told to stop to be accepted.
 _LAST_COMERS_S = 0.2
+_LEAST_WAIT_S = 0.5
+_HIDDEN = "not ready; the server's log says why"
 
 
 class Worker:
@@ -167,13 +166,14 @@ class Worker:
         refuse_newcomers(self._listening)
         await asyncio.sleep(_LAST_COMERS_S)
         drain_s = self._settings.serving.drain_timeout.total_seconds()
+        limit = monotonic() + drain_s  # of all that follows; the supervisor waits no longer
         server.close()
         self._early.close()
         self._state.drain()
         if not await self._state.drained(drain_s):
             _log.warning("%d connections did not end in time", len(self._state.connections))
         ticking.cancel()
-        await self._loop.run_in_executor(None, self._close, drain_s)
+        await self._loop.run_in_executor(None, self._close, limit)
         self._state.close()
 
     async def _loaded_or(self, stop: asyncio.Event) -> None:
@@ -182,12 +182,22 @@ class Worker:
         while self._loader.why_wait() and not stop.is_set() and monotonic() < limit_s:
             await asyncio.sleep(_LATE_LOOK_S)
 
-    def _close(self, drain_s: float) -> None:
-        self._loader.stop(drain_s)
+    def _close(self, limit: float) -> None:
+        """End the threads, what answers before what writes.
+
+        :param limit: monotonic time; past it each gets a moment, so that the capture is sealed.
+        """
+
+        def left_s() -> float:
+            return max(_LEAST_WAIT_S, limit - monotonic())
+
+        self._loader.ask_to_stop()
         for served in self._fleet.served():
-            served.lane.close(drain_s)
-        self._scribe.close(drain_s)
+            served.lane.close(left_s())
+        self._scribe.close(left_s())
         self._writer.close()
+        if not self._loader.stop(left_s()):
+            _log.warning("a model is still being loaded; its load is given up")
         self._housekeeping.stop(_TICK_S * 5)
 
     async def _tick(self) -> None:
@@ -205,7 +215,9 @@ class Worker:
 
     def not_ready(self) -> str:
         """Why this worker cannot predict yet, or not any more; empty when it can."""
-        return "draining" if self._state.draining else self._loader.not_ready()
+        problem = "draining" if self._state.draining else self._loader.not_ready()
+        # /readyz is for everyone, and sentences name paths and models.
+        return _HIDDEN if problem and tokens_required(self._settings.serving) else problem
 
     def values(self) -> dict[str, Any]:
         """This worker's numbers, for ``/metrics`` and the heartbeat."""
@@ -294,57 +306,8 @@ class Worker:
         prune(self._cache, keep)
 
 
-def recover(spool: Path) -> None:
-    """Seal what dead servers left, and say what came of it. Never fails: a segment that cannot be
-    recovered now stays, and the compactor tries it again."""
-    try:
-        for segment in recover_segments(spool):
-            if segment.problem:
-                _log.error("segment %s stays unsealed: %s", segment.segment_id, segment.problem)
-                continue
-            _log.info("recovered segment %s: %d frames", segment.segment_id, segment.frames)
-            if segment.loss.is_damage:
-                _log.error(
-                    "segment %s is damaged: %d bytes of it are lost",
-                    segment.segment_id, segment.loss.lost_bytes,
-                )  # fmt: skip
-    except (TrueupError, OSError):
-        _log.exception("segments of dead servers are not recovered")
-
-
-def summed(*counters: Counter[int]) -> Counter[int]:
-    """Their sum, though the event loop counts on: a copy is made in one step of the interpreter,
-    and adding is not."""
-    return sum((Counter(dict(each)) for each in counters), Counter())
-
-
 def utc_now() -> datetime:
     return datetime.now(timezone.utc)
-
-
-def resident_bytes() -> int:
-    """Of this process, from ``/proc/self/statm``."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGESIZE")
-
-
-def threads_of(serving: ServingSettings) -> int:
-    """TensorFlow's threads in one call of one worker."""
-    if serving.model_threads:
-        return serving.model_threads
-    return max(1, (os.cpu_count() or 1) // serving.workers)
-
-
-def quiet_logs(index: int) -> None:
-    """Our own lines, and errors of libraries: TensorFlow tells much that helps nobody here."""
-    logging.basicConfig(
-        level=logging.INFO, format=f"%(asctime)s %(levelname)s worker {index}: %(message)s"
-    )
-    for name, level in (("alembic", logging.WARNING), ("tensorflow", logging.ERROR)):
-        logging.getLogger(name).setLevel(level)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    warnings.filterwarnings("ignore", category=DeprecationWarning)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -265,6 +265,20 @@ def test_a_port_in_use_is_said(site: Site) -> None:
     assert len(said.splitlines()) == 1
 
 
+def test_who_has_no_token_learns_that_it_is_not_ready_and_not_why(site: Site) -> None:
+    server = site.serve()
+    until("the reason", lambda: "no model is live" in _readiness(server))
+    assert server.stop() == 0
+    site.configure("[serving]\nrequire_tokens = true\n")
+    server = site.serve()
+    until("an answer", lambda: _readiness(server) == "not ready; the server's log says why")
+    assert server.stop() == 0
+
+
+def _readiness(server: Server) -> str:
+    return server.get("/readyz").text.strip()
+
+
 def test_beyond_loopback_it_needs_a_token(site: Site) -> None:
     said = site.trueup("serve", "--host", "0.0.0.0", "--rest-port", "0", code=2)
     assert "trueup token create" in said

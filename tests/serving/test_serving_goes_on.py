@@ -18,8 +18,8 @@ from trueup.config.settings import StoreSettings
 from trueup.errors import BadInputError, StoreError, StoreVersionError
 from trueup.serving.housekeeping import Housekeeping
 from trueup.serving.metrics import MetricsFolder
+from trueup.serving.process import recover, summed
 from trueup.serving.supervisor import Supervisor, check_spool, check_store
-from trueup.serving.worker import recover, summed
 from trueup.store.schema import open_store
 
 LONG_S = 60.0

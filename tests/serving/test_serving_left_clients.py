@@ -33,10 +33,11 @@ async def _pending_after() -> int:
             outcome.request.reply(outcome.status, outcome.body)
         ended.set()
 
+    def hand_over(outcomes: list[Outcome]) -> None:
+        loop.call_soon_threadsafe(deliver, outcomes)
+
     nothing: Any = None
-    predictor = Predictor(
-        nothing, nothing, nothing, lambda outcomes: loop.call_soon_threadsafe(deliver, outcomes)
-    )
+    predictor = Predictor(nothing, nothing, nothing, hand_over)
     later: list[Any] = []
     lane = Lane(
         "m/1", predictor.run, max_batch_rows=8, max_queue_rows=8,

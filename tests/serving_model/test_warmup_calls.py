@@ -169,6 +169,19 @@ def test_a_model_that_fails_is_refused(awkward_folder: Path) -> None:
     assert str(folder) in str(caught.value)
 
 
+def test_a_model_that_refuses_zeros_is_warmed_by_requests_of_its_own(
+    awkward_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "choosy"
+    shutil.copytree(awkward_folder / "broken", folder)
+    write(folder, predict_record("broken", x=X))
+    model = load_saved_model(folder, threads=1)
+    result = warm(model, folder, batch_sizes=(1, 8))
+    model.close()
+    assert (result.recorded, result.synthetic) == (1, 0)
+    assert "signature broken refuses rows of zeros" in result.notes[0]
+
+
 def test_a_model_of_images_is_not_refused_for_an_empty_string(
     awkward_folder: Path, tmp_path: Path
 ) -> None:
