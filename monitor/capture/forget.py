@@ -24,6 +24,7 @@ from trueup.monitor.capture.backfill import partials_of, replace_partials
 from trueup.monitor.capture.forget_match import (
     LABEL_COLUMNS,
     Person,
+    TheirRows,
     matching_labels,
     matching_rows,
 )
@@ -140,43 +141,33 @@ class _Run:
         self.blobs, self.seen, self.person = blobs, seen, person
         self.report = ForgetReport()
         self.touched: list[LabelFile] = []
-        self.row_ids = pa.array([], pa.string())
+        self.theirs = TheirRows.none()
         self.written: list[tuple[LabelFile, NewFile]] = []
         self._progress = progress
 
     def look(self) -> None:
         """Count what is theirs, and note the files that hold it."""
         files = [*self.seen.rows, *self.seen.resolved, *self.seen.waiting]
-        row_ids: list[pa.Array] = []
-        for done, file in enumerate(files, 1):
-            if file.kind is ManifestKind.ROWS:
-                count = self._count_rows(file, row_ids)
-                self.report.rows += count
-            else:
-                if row_ids:  # rows come first
-                    self.row_ids = pa.concat_arrays([self.row_ids, *row_ids])
-                    row_ids = []
-                count = self._count_labels(file)
-            if count:
+        for done, file in enumerate(files, 1):  # rows come first: they tell whose labels are
+            rows = file.kind is ManifestKind.ROWS
+            if self._count_rows(file) if rows else self._count_labels(file):
                 self.touched.append(file)
             if self._progress is not None:
                 self._progress(done, len(files))
-        if row_ids:
-            self.row_ids = pa.concat_arrays([self.row_ids, *row_ids])
         self.report.files = len(self.touched)
 
-    def _count_rows(self, file: LabelFile, row_ids: list[pa.Array]) -> int:
-        count = 0
+    def _count_rows(self, file: LabelFile) -> int:
+        before = self.report.rows
         for rows in read_tables(self.blobs, file.uri, self.person.columns):
             theirs = matching_rows(self.person, rows)
             if theirs.any():
-                count += int(theirs.sum())
-                row_ids += rows.column("row_id").filter(pa.array(theirs)).chunks
-        return count
+                self.report.rows += int(theirs.sum())
+                self.theirs = self.theirs.and_of(rows.filter(pa.array(theirs)))
+        return self.report.rows - before
 
     def _count_labels(self, file: LabelFile) -> int:
         count = sum(
-            int(matching_labels(self.person, labels, self.row_ids).sum())
+            int(matching_labels(self.person, labels, self.theirs).sum())
             for labels in read_tables(self.blobs, file.uri, (*LABEL_COLUMNS, "row_id"))
         )
         if file.kind is ManifestKind.LABELS:
@@ -214,7 +205,7 @@ class _Run:
         columns = RESOLVED.names if resolved else WAITING.names
         parts = []
         for labels in read_tables(self.blobs, file.uri, columns):
-            theirs = matching_labels(self.person, labels, self.row_ids)
+            theirs = matching_labels(self.person, labels, self.theirs)
             parts.append(labels.filter(pa.array(~theirs)))
         table = pa.concat_tables(parts).combine_chunks()
         if not table.num_rows:

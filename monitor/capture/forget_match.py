@@ -18,11 +18,38 @@ import pyarrow.compute as pc
 
 from trueup.datasets.column_policies import ColumnPolicies
 from trueup.errors import BadInputError
-from trueup.monitor.capture.labels_refs import By, key_ref, key_refs, split_ref
+from trueup.monitor.capture.labels_refs import By, key_ref, key_refs, request_refs, split_ref
 from trueup.monitor.capture.labels_sides import INPUT
 
-ROW_COLUMNS = ("row_id", "request_id", "raw_request")
+ROW_COLUMNS = ("row_id", "request_id", "row", "raw_request")
 LABEL_COLUMNS = ("by", "key", "ref")
+
+
+@dataclass(frozen=True)
+class TheirRows:
+    """The person's rows that were found, as labels name rows.
+
+    :param requests: ``<request id>/<row>`` of those whose client gave an id.
+    """
+
+    row_ids: pa.Array
+    requests: pa.Array
+
+    @classmethod
+    def none(cls) -> TheirRows:
+        return cls(pa.array([], pa.string()), pa.array([], pa.string()))
+
+    def and_of(self, rows: pa.Table) -> TheirRows:
+        """With more ``rows``, which have :data:`ROW_COLUMNS`."""
+        ids, requests, numbers = (
+            pa.concat_arrays([pa.array([], rows.schema.field(name).type), *column.chunks])
+            for name in ("row_id", "request_id", "row")
+            for column in [rows.column(name)]
+        )
+        refs = request_refs(requests, numbers).drop_null()
+        return TheirRows(
+            pa.concat_arrays([self.row_ids, ids]), pa.concat_arrays([self.requests, refs])
+        )
 
 
 @dataclass(frozen=True)
@@ -100,16 +127,18 @@ def matching_rows(person: Person, rows: pa.Table) -> np.ndarray:
     return found
 
 
-def matching_labels(person: Person, labels: pa.Table, row_ids: pa.Array) -> np.ndarray:
+def matching_labels(person: Person, labels: pa.Table, rows: TheirRows) -> np.ndarray:
     """Which ``labels`` are the person's, bool ``(n,)``: of these rows, of the requests, or by a key
     that has the person's values in it.
 
     :param labels: with :data:`LABEL_COLUMNS`, and ``row_id`` where they are resolved.
     """
     by, ref = labels.column("by"), labels.column("ref")
-    found = _flags(pc.and_(pc.equal(by, By.ROW.value), pc.is_in(ref, value_set=row_ids)))
+    found = np.zeros(labels.num_rows, bool)
+    for way, refs in ((By.ROW, rows.row_ids), (By.REQUEST, rows.requests)):
+        found |= _flags(pc.and_(pc.equal(by, way.value), pc.is_in(ref, value_set=refs)))
     if "row_id" in labels.column_names:
-        found |= _flags(pc.is_in(labels.column("row_id"), value_set=row_ids))
+        found |= _flags(pc.is_in(labels.column("row_id"), value_set=rows.row_ids))
     if person.request_ids:
         requests = pc.replace_substring_regex(ref, r"/\d+$", "")
         wanted = pa.array(person.request_ids, pa.string())
