@@ -14,9 +14,9 @@ with the manifest: killed anywhere, a run is done again by the next.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +25,7 @@ from sqlalchemy import Engine, select
 
 from trueup.config.settings import Settings
 from trueup.errors import ConflictError
-from trueup.monitor.capture.labels_files import LabelFile, read_tables
+from trueup.monitor.capture.labels_files import RESOLVED, LabelFile, read_tables
 from trueup.monitor.capture.labels_found import FoundPairs, Verdicts
 from trueup.monitor.capture.labels_items import WAITING
 from trueup.monitor.capture.labels_output import ResolvedOutput, WaitingOutput
@@ -50,7 +50,7 @@ MOST_HELD = 500_000
 """Labels, or rows, that are held in memory to be looked up."""
 
 MOST_FILES = 16
-"""Small files of waiting labels from which they are put together."""
+"""Small files (of waiting labels; of resolved ones of a day) from which they are put together."""
 
 _ATTEMPTS = 5
 _FACTS = ("row_id", "event_time", "shadow")
@@ -129,6 +129,7 @@ class _Run:
         self.blobs, self.seen, self.cutoff = blobs, seen, cutoff
         self.report = JoinReport()
         self.resolved = ResolvedOutput(blobs, seen.model)
+        self.merged = ResolvedOutput(blobs, seen.model)
         self.waiting = WaitingOutput(blobs, seen.model)
         self.fresh = [file for file in seen.waiting if not file.details.get("tried")]
         self.tried = [file for file in seen.waiting if file.details.get("tried")]
@@ -143,8 +144,8 @@ class _Run:
         try:
             self._look_up_fresh()
             self._look_up_old()
-            change = Change(replaced=[*self.fresh, *self._rewrite_tried()])
-            change.added = [*self.resolved.flush(), *self.waiting.flush()]
+            change = Change(replaced=[*self.fresh, *self._rewrite_tried(), *self._merge_small()])
+            change.added = [*self.resolved.flush(), *self.merged.flush(), *self.waiting.flush()]
             self.report.labelled = sum(file.values["rows"] for file in self.resolved.files)
             replaced = {file.id for file in change.replaced}
             kept = sum(file.rows for file in self.seen.waiting if file.id not in replaced)
@@ -154,7 +155,7 @@ class _Run:
                 state = self._state()
                 commit(engine, self.seen, change, began=began, now=now, state=state)
         except BaseException:
-            written = [*self.resolved.files, *self.waiting.files]
+            written = [*self.resolved.files, *self.merged.files, *self.waiting.files]
             delete_blobs(self.blobs, [file.values["uri"] for file in written])
             raise
         delete_blobs(self.blobs, [file.uri for file in change.replaced])
@@ -315,7 +316,7 @@ class _Run:
     def _rewrite_tried(self) -> list[LabelFile]:
         """Write anew what is left of files of which labels were resolved or are too old, and of
         small ones where there are many."""
-        small = [file for file in self.tried if file.rows < MOST_HELD // MOST_FILES]
+        small = _small(self.tried)
         many = {file.id for file in small} if len(small) > MOST_FILES else set()
         replaced = []
         for file in self.tried:
@@ -329,6 +330,17 @@ class _Run:
                 self._wait(labels.filter(pa.array(here)).cast(WAITING))
                 start += labels.num_rows
         return replaced
+
+    def _merge_small(self) -> list[LabelFile]:
+        """Put small files of resolved labels of one day together: those that it was done to."""
+        by_day: dict[date, list[LabelFile]] = {}
+        for file in _small(self.seen.resolved):
+            by_day.setdefault(file.first_at.date(), []).append(file)
+        merged = [file for each in by_day.values() if len(each) > MOST_FILES for file in each]
+        for file in merged:
+            for labels in read_tables(self.blobs, file.uri, RESOLVED.names):
+                self.merged.add(labels.cast(RESOLVED))
+        return merged
 
     def _say(self) -> None:
         for key, kinds in sorted(self.kinds.items()):
@@ -347,6 +359,10 @@ def _sources(labels: pa.Table) -> set[str]:
     """The segments whose rows are named by row id."""
     direct = labels.filter(pc.equal(labels.column("by"), By.ROW.value)).column("ref")
     return set(pc.unique(pc.utf8_slice_codeunits(direct, 0, 26)).to_pylist())
+
+
+def _small(files: Iterable[LabelFile]) -> list[LabelFile]:
+    return [file for file in files if file.rows < MOST_HELD // MOST_FILES]
 
 
 def _with_ways(files: Sequence[LabelFile], ways: Sequence[Way]) -> list[LabelFile]:

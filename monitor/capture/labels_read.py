@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
@@ -45,9 +45,12 @@ def labels_of(
     end: datetime | None = None,
 ) -> LabelsOf:
     """The labels of rows with event times in ``[start, end)``; all of them without bounds."""
-    with reading(engine) as connection:
-        sources = _sources(connection, model, start, end)
-    return LabelsOf(sources, blobs)
+
+    def look() -> list[_Source]:
+        with reading(engine) as connection:
+            return _sources(connection, model, start, end)
+
+    return LabelsOf(look, blobs)
 
 
 def _sources(
@@ -75,9 +78,10 @@ class _Source:
 class LabelsOf:
     """The labels of a stretch of event time, looked up by row id."""
 
-    def __init__(self, sources: Sequence[_Source], blobs: BlobRoot) -> None:
-        self._sources, self._blobs = sources, blobs
-        self._types = _types(sources)
+    def __init__(self, look: Callable[[], list[_Source]], blobs: BlobRoot) -> None:
+        self._look, self._blobs = look, blobs
+        self._sources = look()
+        self._types = _types(self._sources)
         self._ranges = lru_cache(maxsize=4096)(self._group_ranges)
 
     @property
@@ -95,7 +99,7 @@ class LabelsOf:
             row and name the latest counts; ``labelled_at`` is that of the latest that counts.
         """
         rows = len(row_ids)
-        found = self._found(row_ids, event_times) if rows else None
+        found = self._found_now(row_ids, event_times) if rows else None
         if found is None or not found.num_rows:
             return pa.table([pa.nulls(rows, field.type) for field in self.schema], self.schema)
         place = np.asarray(found.column("place"))
@@ -115,6 +119,14 @@ class LabelsOf:
         none = latest == np.iinfo(np.int64).min
         columns.append(pa.array(np.where(none, 0, latest), pa.int64(), mask=none).cast(_TIME))
         return pa.table(columns, schema=self.schema)
+
+    def _found_now(self, row_ids: pa.Array, event_times: pa.Array) -> pa.Table | None:
+        """As :meth:`_found`, also when a file was put together with others meanwhile."""
+        try:
+            return self._found(row_ids, event_times)
+        except StoreError:
+            self._sources = self._look()
+            return self._found(row_ids, event_times)
 
     def _found(self, row_ids: pa.Array, event_times: pa.Array) -> pa.Table | None:
         """All labels of these rows, with the row of each as ``place``."""

@@ -20,18 +20,20 @@ from trueup.datasets.infer import infer_spec
 from trueup.datasets.open import open_dataset
 from trueup.errors import BadInputError, ConflictError
 from trueup.monitor.capture import forget as forget_module
+from trueup.monitor.capture import labels_join
 from trueup.monitor.capture.backfill import profile_missing
 from trueup.monitor.capture.forget import Decision, ForgetReport, find, forget
 from trueup.monitor.capture.forget_match import Person, person
 from trueup.monitor.capture.forget_reach import unreached
 from trueup.monitor.capture.ingest import declared_spec, policies_of
 from trueup.monitor.capture.labels_refs import key_ref, split_ref
+from trueup.monitor.capture.labels_store import commit, remove_files
 from trueup.monitor.capture.model_facts import FactsBook
 from trueup.monitor.capture.window_profiles import merged, window_profile
 from trueup.profile.codec import dumps
 from trueup.profile.file import ProfileFile, save_profile
 from trueup.profile.mapreduce import first_pass_dataset, profile_dataset
-from trueup.records.capture import FrameKind
+from trueup.records.capture import Body, FrameKind
 from trueup.records.keys import WindowKey
 from trueup.store.capture_key import capture_key
 from trueup.store.engine import reading, writing
@@ -179,11 +181,11 @@ def test_profiles_are_those_of_the_rows_that_are_left(world: Any, tmp_path: Path
     report = erase(world, order="3")
     assert report.rows == 14 and report.profiles == 4
     left = rows_of(world)
-    for start in (NOON, NOON - HOUR):
-        window = WindowKey.containing(start, HOUR)
+    for moment in (NOON, NOON - HOUR):
+        window = WindowKey.containing(moment, HOUR)
         with reading(world.engine) as connection:
             profile = window_profile(connection, "shop", window, edges)
-        inside = left[left["event_time"] == pd.Timestamp(start)]
+        inside = left[left["event_time"] == pd.Timestamp(moment)]
         plain = inside[["segment", "in.order", "in.price"]].rename(
             columns=lambda name: name.removeprefix("in.")
         )
@@ -210,8 +212,6 @@ def test_a_hashed_key_is_found_by_its_value_and_dropped_ones_are_not(world: Any)
     policies = policies_of(world.settings, world.engine, "shop", spec)
     rows = [policies.row({"line": line, "price": 1.0}) for line in ("anna", "bert")]
     body = json.dumps(rows).encode()
-    from trueup.records.capture import Body
-
     world.segment(
         [dataclasses.replace(world.served(rows), body=Body.ROWS, request=body)]
     )  # fmt: skip
@@ -237,9 +237,7 @@ def test_forgetting_and_joining_at_once(any_world: Any, monkeypatch: pytest.Monk
     world.segment([world.served([{"order": 4711, "price": 1.0}], "visit")])
     world.segment([world.labels([{"id": "visit/0", "label": "theirs"}])])
     world.compact()
-    from trueup.monitor.capture import labels_join
-
-    commit, calls = labels_join.commit, []
+    calls = []
 
     def erased_meanwhile(*arguments: Any, **options: Any) -> None:
         calls.append(arguments)
@@ -261,13 +259,13 @@ def test_a_run_that_another_process_overtook_begins_again(
     world = any_world
     world.segment([world.served([{"order": n, "price": 1.0} for n in (4711, 5)])])
     world.compact()
-    original, calls = forget_module.remove_files, []
+    calls = []
 
     def overtaken(connection: Any, files: Any) -> None:
         calls.append(files)
         if len(calls) == 1:
             raise ConflictError("another process was first", retry=True)
-        original(connection, files)
+        remove_files(connection, files)
 
     monkeypatch.setattr(forget_module, "remove_files", overtaken)
     assert erase(world, order=SECRET).rows == 1

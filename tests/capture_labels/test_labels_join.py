@@ -22,7 +22,7 @@ from trueup.monitor.capture.labels_items import waiting_row
 from trueup.monitor.capture.labels_read import labels_of
 from trueup.monitor.capture.labels_refs import key_ref, key_refs
 from trueup.monitor.capture.labels_rules import is_mature
-from trueup.monitor.capture.labels_store import source_id
+from trueup.monitor.capture.labels_store import commit, source_id
 from trueup.store.engine import reading, writing
 from trueup.store.tables import ManifestKind, manifest, segments
 
@@ -226,7 +226,7 @@ def test_a_join_that_another_process_overtook_begins_again(
     segment = world.segment([world.served([{"price": 1.0}], "visit")])
     world.segment([world.labels([{"id": "visit/0", "label": 1}])])
     world.compact()
-    commit, calls = labels_join.commit, []
+    calls = []
 
     def overtaken(engine: Any, seen: Any, change: Any, **options: Any) -> None:
         calls.append(seen)
@@ -442,6 +442,30 @@ def test_label_files_are_of_one_day_and_readers_open_only_what_can_help(world: A
 
 def _us(moment: datetime) -> int:
     return int(moment.timestamp()) * 1_000_000
+
+
+def test_small_files_are_put_together_while_one_reads(world: Any) -> None:
+    rows = [{"price": 1.0}] * 40
+    segment = world.segment([world.served(rows, "visit")])
+    world.compact()
+    ids = pa.array([f"{segment}-0-{n}" for n in range(40)])
+    times = pa.array([NOON] * 40, pa.timestamp("us", "UTC"))
+    reader, first = None, None
+    for n in range(40):
+        world.segment([world.labels([{"id": f"visit/{n}", "label": n}])])
+        world.compact()
+        world.join()
+        if n == 10:
+            reader = labels_of(world.engine, world.blobs, "shop")
+            first = reader.beside(ids, times).column("label.bought").to_pylist()
+    with reading(world.engine) as connection:
+        files = connection.scalars(
+            select(manifest.c.rows).where(manifest.c.kind == ManifestKind.LABELS.value)
+        ).all()
+    assert len(files) <= 18 and sum(files) == 40
+    assert values(world.labelled(ids.to_pylist())) == list(range(40))
+    assert reader is not None and first == [*range(11), *[None] * 29]
+    assert reader.beside(ids, times).column("label.bought").to_pylist() == list(range(40))
 
 
 def test_no_labels_at_all(world: Any) -> None:
