@@ -165,7 +165,7 @@ def _items(
         if columns.id is not None:
             item["id"] = _text(values[columns.id][row])
         elif columns.request_id is not None:
-            number = values[columns.row][row] if columns.row is not None else 0
+            number = _whole(values[columns.row][row]) if columns.row is not None else 0
             request = _text(values[columns.request_id][row])
             item["id"] = None if request is None or number is None else f"{request}/{number}"
         else:
@@ -178,7 +178,13 @@ def _items(
         yield item
 
 
+def _whole(value: object) -> object:
+    """Columns of integers come as floats once a value is missing."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _text(value: object) -> str | None:
+    value = _whole(value)
     return None if value is None else str(value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -383,13 +384,15 @@ def test_commands_bring_in_rows_and_then_their_labels(
     assert "brought in before" in capsys.readouterr().err
 
     outcomes = tmp_path / "outcomes.csv"
-    outcomes.write_text("request_id,row,label\nr0,0,true\nr1,0,false\nnone,0,true\n,0,true\n")
+    outcomes.write_text(
+        "request_id,row,label\nr0,0,true\nr1,0,false\nnone,0,true\n,0,true\nr2,,true\n"
+    )
     assert main(["labels", "shop", str(outcomes), "--config", str(configured), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["accepted"], found["joined"]["labelled"], found["joined"]["waiting"]) == (3, 2, 1)
     assert found["labels"] == ["bought"]
     refused = found["refused"]
-    assert [each["count"] for each in refused.values()] == [1]
+    assert [each["count"] for each in refused.values()] == [2]
 
     more = tmp_path / "more.csv"
     more.write_text("order,label.size,labelled_at\n5,7,2024-01-01T00:00:00Z\n")
@@ -397,10 +400,12 @@ def test_commands_bring_in_rows_and_then_their_labels(
     assert main(["labels", "shop", str(more), *options]) == 0
     out = capsys.readouterr().out
     assert "by key order" in out and "one-to-one" in out
-    frame = captured(world).sort_values("in.order")
-    labelled = world.labelled(frame["row_id"].tolist())
-    # times of rows are looked up in files by their event time
-    assert len(labelled) == 10
+    options = ["--labels", "--columns", "in.order,label.bought,label.size"]
+    assert main(["capture", "shop", *options, "--config", str(configured)]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    found = {row["in.order"]: (row["label.bought"], row["label.size"]) for row in rows}
+    nothing = dict.fromkeys(range(10), (None, None))
+    assert found == nothing | {0: (True, None), 1: (False, None), 5: (None, 7)}
 
 
 def test_many_to_many_labels_end_with_exit_code_two(
@@ -438,8 +443,6 @@ def test_label_files_that_cannot_be_used(
     path.write_text(text)
     assert main(["labels", "shop", str(path), *options, "--config", str(configured)]) == 2
     error = capsys.readouterr().err
-    import re
-
     assert re.search(words, error), error
 
 
