@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote
@@ -160,14 +161,14 @@ def head_of(
     more = b""
     for name, value in headers:
         line = f"{name}: {value}"
-        if "\r" in line or "\n" in line or "\0" in line:
+        if not line.isprintable() and ("\r" in line or "\n" in line or "\0" in line):
             raise ValueError(f"header {name!r} has a line end in it")
-        more += line.encode("latin-1", "replace") + b"\r\n"
-    return b"%bContent-Type: %b\r\nContent-Length: %d\r\n%b%b%b\r\n" % (
-        STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status,
-        content_type.encode("latin-1"),
-        size,
-        date,
-        ending,
-        more,
-    )
+        more += b"%b\r\n" % line.encode("latin-1", "replace")
+    return b"%b%d\r\n%b%b%b\r\n" % (_start(status, content_type), size, date, ending, more)
+
+
+@lru_cache(maxsize=256)
+def _start(status: int, content_type: str) -> bytes:
+    """A head up to its length; there are few of them."""
+    line = STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+    return b"%bContent-Type: %b\r\nContent-Length: " % (line, content_type.encode("latin-1"))

@@ -93,33 +93,50 @@ class Predictor:
     ) -> None:
         """Frames first, answers after: an answered attempt is in the capture."""
         now_s = monotonic()
-        kept: list[tuple[Attempt, bytes]] = []
-        payloads: list[bytes] = []
-        for attempt, body in zip(batch, bodies, strict=True):
-            latency_s = now_s - attempt.request.arrival_s
-            self._counts.answered(attempt.rows, latency_s)
-            payload = self._recorder.served(attempt, body, int(latency_s * 1e6))
-            if payload is None:  # not in the sample
-                outcomes.append(Outcome(attempt.request, 200, body, attempt.request_id))
-            else:
-                kept.append((attempt, body))
-                payloads.append(payload)
-        if not kept:
-            return
+        answered = self._counts.answered
+        for attempt in batch:
+            answered(attempt.rows, now_s - attempt.request.arrival_s)
+        payloads = self._recorder.served(batch, bodies, now_s)
+        written = [payload for payload in payloads if payload is not None]
+        kept = batch
+        if len(written) < len(batch):  # some are not in the sample
+            kept, bodies = self._without(batch, bodies, payloads, outcomes)
+            if not kept:
+                return
         try:
-            places = self._recorder.append(payloads, [attempt for attempt, _ in kept])
+            place = self._recorder.append(written, kept)
         except TrueupError as error:
             self._counts.uncaptured(len(kept))
             refusal = error_reply(503, str(error)).body
-            outcomes += (Outcome(a.request, 503, refusal, a.request_id) for a, _ in kept)
+            outcomes += [Outcome(a.request, 503, refusal, a.request_id) for a in kept]
             return
-        if places is None:  # dropped, as the policy for a full disk says; it is counted
-            outcomes += (Outcome(a.request, 200, body, a.request_id) for a, body in kept)
+        if place is None:  # dropped, as the policy for a full disk says; it is counted
+            outcomes += [
+                Outcome(a.request, 200, body, a.request_id)
+                for a, body in zip(kept, bodies, strict=True)
+            ]
             return
-        outcomes += (
+        segment, first = place
+        outcomes += [
             Outcome(a.request, 200, body, a.request_id or f"{segment}-{frame}")
-            for (a, body), (segment, frame) in zip(kept, places, strict=True)
-        )
+            for frame, (a, body) in enumerate(zip(kept, bodies, strict=True), first)
+        ]
+
+    @staticmethod
+    def _without(
+        batch: Sequence[Attempt],
+        bodies: Sequence[bytes],
+        payloads: Sequence[bytes | None],
+        outcomes: list[Outcome],
+    ) -> tuple[list[Attempt], list[bytes]]:
+        """The attempts that have payloads, and their bodies; the others are answered."""
+        kept: list[tuple[Attempt, bytes]] = []
+        for attempt, body, payload in zip(batch, bodies, payloads, strict=True):
+            if payload is None:
+                outcomes.append(Outcome(attempt.request, 200, body, attempt.request_id))
+            else:
+                kept.append((attempt, body))
+        return [attempt for attempt, _ in kept], [body for _, body in kept]
 
     def _refuse(self, attempt: Attempt, error: Exception, outcomes: list[Outcome]) -> None:
         status, message = status_of(error), str(error)

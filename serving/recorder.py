@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from trueup.serving.capture.policy import CapturePolicy
     from trueup.serving.capture.writer import CaptureWriter
     from trueup.serving.http_message import Request
+    from trueup.serving.signature import Signature
 
 
 class Recorder:
@@ -40,26 +41,51 @@ class Recorder:
         self._time = times[0].name if times else ""
         self._encoders: dict[tuple[str, str], ServedEncoder] = {}
 
-    def served(self, attempt: Attempt, response: bytes, latency_us: int) -> bytes | None:
-        """The payload of an answered attempt; ``None`` where it is not to be captured."""
-        signature = attempt.instances.signature
-        key = (signature.name, attempt.alias)
+    def served(
+        self, attempts: Sequence[Attempt], responses: Sequence[bytes], now_s: float
+    ) -> list[bytes | None]:
+        """The payloads of answered attempts of one signature; ``None`` for each that is not to be
+        captured.
+
+        :param now_s: monotonic time of the answers.
+        """
+        policy = self._policy
+        names = attempts[0].instances.signature
+        if policy.keeps_all:
+            return [
+                self._encoder(names, attempt.alias).encode(
+                    (request := attempt.request).body,
+                    response,
+                    attempt.rows,
+                    request.arrival_us,
+                    int((now_s - request.arrival_s) * 1e6),
+                    attempt.request_id,
+                    attempt.event_us,
+                )
+                for attempt, response in zip(attempts, responses, strict=True)
+            ]
+        return [
+            policy.served(
+                self._encoder(names, attempt.alias),
+                attempt.request.body,
+                response,
+                attempt.rows,
+                attempt.request.arrival_us,
+                int((now_s - attempt.request.arrival_s) * 1e6),
+                attempt.request_id,
+                attempt.event_us,
+            )
+            for attempt, response in zip(attempts, responses, strict=True)
+        ]
+
+    def _encoder(self, signature: Signature, alias: str) -> ServedEncoder:
+        key = (signature.name, alias)
         encoder = self._encoders.get(key)
         if encoder is None:
             encoder = self._encoders[key] = self._policy.served_encoder(
-                self._version, signature.name, inputs=signature.names, alias=attempt.alias
+                self._version, signature.name, inputs=signature.names, alias=alias
             )
-        request = attempt.request
-        return self._policy.served(
-            encoder,
-            request.body,
-            response,
-            attempt.rows,
-            request.arrival_us,
-            latency_us,
-            attempt.request_id,
-            attempt.event_us,
-        )
+        return encoder
 
     def refused(
         self, request: Request, status: int, message: str, *, request_id: str, alias: str, rows: int
@@ -85,7 +111,7 @@ class Recorder:
 
     def append(
         self, payloads: Sequence[bytes], attempts: Sequence[Attempt]
-    ) -> Sequence[tuple[str, int]] | None:
+    ) -> tuple[str, int] | None:
         """Write the payloads of ``attempts``; see :meth:`CaptureWriter.append`."""
         return self._writer.append(
             payloads,

@@ -26,9 +26,7 @@ MOST_WAITING = 1024
 class Appends(Protocol):
     """The capture (:class:`trueup.serving.capture.writer.CaptureWriter`)."""
 
-    def append(
-        self, payloads: Sequence[bytes], *, rows: int = 0
-    ) -> Sequence[tuple[str, int]] | None: ...
+    def append(self, payloads: Sequence[bytes], *, rows: int = 0) -> tuple[str, int] | None: ...
 
 
 @dataclass(slots=True, eq=False)

@@ -39,6 +39,7 @@ class CapturePolicy:
     :param spec: the model's variables; ``None`` where they are not known.
     :param key: :func:`trueup.store.capture_key.capture_key` of the model; also of the sampling.
     :param randomness: as ``os.urandom``, for the sampling of attempts without an id.
+    :ivar keeps_all: every answered attempt is written, just as it came.
     :raises ConfigError: when a column policy does not fit the model.
     """
 
@@ -59,6 +60,9 @@ class CapturePolicy:
         self._limit = int(settings.sample_rate * 2**64)
         self._salt = randomness(8).hex()
         self._count = itertools.count()
+        self.keeps_all = (
+            settings.enabled and settings.sample_rate >= 1.0 and not self.columns.changes
+        )
         names = [variable.name for variable in spec.variables] if spec is not None else []
         self._harmless = frozenset(["instances", "inputs", "signature_name", *names])
         self._quoted = [orjson.dumps(name) for name in self.columns.changes]

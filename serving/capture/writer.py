@@ -80,26 +80,25 @@ class CaptureWriter:
         model: str = "",
         rows: int = 0,
         newest_event_us: int | None = None,
-    ) -> list[tuple[str, int]] | None:
-        """Write ``payloads`` as one batch, and say where each of them is.
+    ) -> tuple[str, int] | None:
+        """Write ``payloads`` as one batch, and say where it is.
 
         :param model: whose attempts these are; ``rows`` and ``newest_event_us`` (event time, or
             arrival) are counted under it.
-        :returns: segment id and frame index of each; ``None`` when there was no room and the policy
-            is "drop" (it was counted).
+        :param payloads: at least one.
+        :returns: segment id and index of the first frame, behind which the others follow; ``None``
+            when there was no room and the policy is "drop" (it was counted).
         :raises CaptureFullError: when there was no room: at once ("reject") or after
             ``block_timeout`` ("block"). Nothing of the batch is in the capture then.
         :raises FrameError: when a payload is over the limit, or the writer is closed.
         """
-        if not payloads:
-            return []
         batch = Batch(encode(payloads), len(payloads), rows, model, newest_event_us)
         try:
             return self._place(batch, _LOOK_EVERY_S)
         except CaptureFullError as error:
             return self._without_room(batch, error)
 
-    def _place(self, batch: Batch, look_every_s: float) -> list[tuple[str, int]]:
+    def _place(self, batch: Batch, look_every_s: float) -> tuple[str, int]:
         with self._lock:
             segment = self._segment_for(len(batch.data), look_every_s)
             first = self._write(segment, batch)
@@ -111,8 +110,7 @@ class CaptureWriter:
             self._commit(segment, reached)
             with self._lock:
                 self._counts.accept(batch)
-        segment_id = segment.segment_id
-        return [(segment_id, frame) for frame in range(first, first + batch.frames)]
+        return segment.segment_id, first
 
     def _write(self, segment: OpenSegment, batch: Batch) -> int:
         try:
@@ -136,7 +134,7 @@ class CaptureWriter:
         # Written elsewhere while it is still here, the batch would be in the capture twice.
         raise CaptureFullError(segment.sync_failure, remedy="check the disk", retry=cut)
 
-    def _without_room(self, batch: Batch, error: CaptureFullError) -> list[tuple[str, int]] | None:
+    def _without_room(self, batch: Batch, error: CaptureFullError) -> tuple[str, int] | None:
         self._counts.problem = str(error)
         self._counts.refused_bytes = len(batch.data)
         if self.settings.when_full == "drop":

@@ -24,15 +24,13 @@ class Capture:
         self.payloads: list[bytes] = []
         self.mode = "takes"
 
-    def append(
-        self, payloads: Sequence[bytes], *, rows: int = 0
-    ) -> Sequence[tuple[str, int]] | None:
+    def append(self, payloads: Sequence[bytes], *, rows: int = 0) -> tuple[str, int] | None:
         if self.mode == "full" or b"too large" in payloads:
             raise CaptureFullError("the spool is full")
         if self.mode == "drops":
             return None
         self.payloads += payloads
-        return [("segment", place) for place in range(len(payloads))]
+        return "segment", len(self.payloads) - len(payloads)
 
 
 def answered(mode: str, *written: Written) -> tuple[list[Outcome], Capture]:

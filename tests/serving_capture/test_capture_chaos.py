@@ -37,8 +37,8 @@ def lane(number):
         for _ in range(chance.randint(1, 8)):
             batch.append(f"{name}-{number}-{turn}".encode().ljust(chance.choice([20, 700, 60_000])))
             turn += 1
-        places = writer.append(batch)
-        for payload, (segment, frame) in zip(batch, places):
+        segment, first = writer.append(batch)
+        for frame, payload in enumerate(batch, first):
             os.write(1, f"{payload.decode().strip()} {segment} {frame}\\n".encode())
 
 for number in range(3):
