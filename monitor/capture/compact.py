@@ -17,11 +17,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Protocol
 
+import numpy as np
 from sqlalchemy import Engine
 
 from trueup.config.settings import Settings
 from trueup.errors import ConflictError, FrameError, StoreError, TrueupError
-from trueup.frames.capture_codec import decode_frame
+from trueup.frames.capture_codec import VERSION, decode_frame
 from trueup.frames.held import HeldFile
 from trueup.frames.reader import FrameReader
 from trueup.frames.segment_files import (
@@ -31,9 +32,9 @@ from trueup.frames.segment_files import (
     sealed_segments,
 )
 from trueup.monitor.capture.collect_rows import Collector, Counts, summed
-from trueup.monitor.capture.decode import Decoder, Part
+from trueup.monitor.capture.decode import Decoder, labels_apart
 from trueup.monitor.capture.event_time import moment_of
-from trueup.monitor.capture.frame_block import FrameBlock
+from trueup.monitor.capture.frame_block import NEWER, FrameBlock, read_block
 from trueup.monitor.capture.model_facts import FactsBook
 from trueup.monitor.capture.parquet_file import NewFile
 from trueup.monitor.capture.segment_rows import (
@@ -42,6 +43,11 @@ from trueup.monitor.capture.segment_rows import (
     commit,
     is_compacted,
     register,
+)
+from trueup.monitor.capture.set_aside import (
+    SetAside,
+    in_parts,
+    quarantine_files,
 )
 from trueup.monitor.capture.watermark import watermark_of
 from trueup.records.capture import CaptureFrame
@@ -81,6 +87,7 @@ class CompactionReport:
 
     :param compacted: segments; ``busy``: those that another process was at; ``deleted``: those
         whose rows were safe already and whose file was still there.
+    :param set_aside: frames that could not be read, and wait in files of their own; and why.
     :param failed: why each of those that could not be compacted stays in the spool.
     """
 
@@ -95,6 +102,8 @@ class CompactionReport:
     bytes_read: int = 0
     bytes_written: int = 0
     lost_bytes: int = 0
+    set_aside: int = 0
+    set_aside_reasons: dict[str, int] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -215,23 +224,26 @@ class _Run:
         decoder = Decoder(lambda model: facts.of(model).spec)
         collector = Collector(segment.segment_id, self._blobs, self._now, facts.of, self._watermark)
         sink = self._labels(segment.segment_id) if self._labels is not None else None
-        label_frames = 0
+        aside, label_frames = collector.aside, 0
         for first, payloads in _blocks(reader):
-            for part in decoder.decode(payloads, first):
-                if isinstance(part, Part):
-                    collector.add(part)
-                    continue
-                if sink is None:
-                    raise FrameError(
-                        f"segment {segment.segment_id} holds labels, which nobody takes here",
-                        remedy="compact it by trueup compact",
-                    )
-                label_frames += _add_labels(sink, part, payloads, first)
+            rows, labels = labels_apart(read_block(payloads, first, aside.add))
+            _add_rows(rows, decoder, collector)
+            if len(labels) and sink is None:
+                raise FrameError(
+                    f"segment {segment.segment_id} holds labels, which nobody takes here",
+                    remedy="compact it by trueup compact",
+                )
+            if sink is not None:
+                label_frames += _add_labels(sink, labels, payloads, first, aside)
+        _require_known(segment, reader.frames, aside)
         collector.finish()
         files = [*collector.files, *(sink.files() if sink is not None else ())]
-        lost = segment.loss.cut_bytes + reader.damaged_bytes + decoder.unreadable_bytes
-        lost += reader.tail_bytes
-        done = self._done(segment, began, collector, reader.frames, lost, files, label_frames)
+        lost = segment.loss.cut_bytes + reader.damaged_bytes + reader.tail_bytes
+        frames = reader.frames
+        if aside.reasons:
+            named = segment.segment_id
+            files += quarantine_files(self._blobs, named, reader, aside, self._now)
+        done = self._done(segment, began, collector, frames, lost, files, label_frames)
         try:
             commit(self._engine, done, self._now)
         except ConflictError:
@@ -258,6 +270,9 @@ class _Run:
     ) -> Compacted:
         newest = collector.newest_us()
         details = {**summed(collector.counts()), "label_frames": label_frames}
+        if collector.aside.reasons:
+            details["set_aside"] = len(collector.aside.reasons)
+            details["set_aside_reasons"] = collector.aside.counts()
         return Compacted(
             segment.segment_id, began, moment_of(newest) if newest is not None else None, frames,
             lost, details, files, collector.partials(),
@@ -272,6 +287,10 @@ class _Run:
         report.bytes_read += segment.bytes
         report.bytes_written += sum(file.values["bytes"] for file in done.files)
         report.lost_bytes += done.lost_bytes
+        report.set_aside += len(collector.aside.reasons)
+        for reason, count in collector.aside.counts().items():
+            before = report.set_aside_reasons.get(reason, 0)
+            report.set_aside_reasons[reason] = before + count
         for counts in collector.counts().values():
             report.counts.add(counts)
         report.problems += [p for p in collector.problems() if p not in report.problems]
@@ -299,7 +318,51 @@ def _blocks(reader: FrameReader) -> Iterator[tuple[int, list[bytes]]]:
         yield first, block
 
 
-def _add_labels(sink: LabelSink, block: FrameBlock, payloads: list[bytes], first: int) -> int:
+def _add_rows(block: FrameBlock, decoder: Decoder, collector: Collector) -> None:
+    """The rows of ``block``; frames of which something fails are set aside."""
+
+    def attempt(some: FrameBlock) -> None:
+        found = [collector.ready(part) for part in decoder.decode(some)]
+        for ready in found:
+            collector.take(ready)
+
+    in_parts(block, attempt, _halved, lambda one, error: _leave(one, error, collector.aside))
+
+
+def _halved(block: FrameBlock) -> tuple[FrameBlock, FrameBlock] | None:
+    middle = len(block) // 2
+    early, late = np.arange(middle), np.arange(middle, len(block))
+    return (block.take(early), block.take(late)) if middle else None
+
+
+def _leave(block: FrameBlock, error: Exception, aside: SetAside) -> None:
+    for number in block.number.tolist():  # one
+        aside.add_error(number, error)
+
+
+def _add_labels(
+    sink: LabelSink, block: FrameBlock, payloads: list[bytes], first: int, aside: SetAside
+) -> int:
+    """How many frames of labels were taken."""
+    taken = 0
     for number in block.number.tolist():
-        sink.add(decode_frame(payloads[number - first]), number)
-    return len(block)
+        try:
+            sink.add(decode_frame(payloads[number - first]), number)
+        except (StoreError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001  it must not hold the others up
+            aside.add_error(number, error)
+        else:
+            taken += 1
+    return taken
+
+
+def _require_known(segment: SegmentFile, frames: int, aside: SetAside) -> None:
+    """:raises FrameError: no frame of the segment is of a layout that this release knows."""
+    newer = sum(reason == NEWER for reason in aside.reasons.values())
+    if newer and newer == frames:
+        raise FrameError(
+            f"all frames of segment {segment.segment_id} have a layout that is newer than "
+            f"{VERSION}, which this release reads",
+            remedy="compact it with the release that wrote it, or a newer one",
+        )

@@ -6,14 +6,14 @@ Arrow; what is refused, or written otherwise, goes through Python.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
 
 from trueup.datasets.encoding import encodable
-from trueup.monitor.capture.frame_block import BODY_CODES, KIND_CODES, FrameBlock, read_block
+from trueup.monitor.capture.frame_block import BODY_CODES, KIND_CODES, FrameBlock
 from trueup.monitor.capture.json_rows import UNREAD, parse, request_rows, response_rows
 from trueup.monitor.capture.kept_rows import KeptRows, ModelColumns
 from trueup.monitor.capture.quick_rows import form_of, quick_rows
@@ -67,20 +67,9 @@ class Decoder:
     def __init__(self, spec_of: SpecOf) -> None:
         self._spec_of = spec_of
         self._models: dict[str, ModelColumns] = {}
-        self.unreadable_bytes = 0
 
-    def decode(self, payloads: Sequence[bytes], first: int) -> Iterator[Part | FrameBlock]:
-        """Rows by model, and the frames of labels as they are.
-
-        :param first: index of the first of ``payloads`` in the segment.
-        :raises FrameError: when newer software wrote one of them.
-        """
-        block = read_block(payloads, first)
-        self.unreadable_bytes += block.unreadable
-        labels = block.kind == _LABELS
-        if labels.any():
-            yield block.take(np.flatnonzero(labels))
-            block = block.take(np.flatnonzero(~labels))
+    def decode(self, block: FrameBlock) -> Iterator[Part]:
+        """The rows of ``block``, by model; there are no frames of labels in it."""
         if not len(block):
             return
         for (name, signature), places in _groups(block):
@@ -88,6 +77,14 @@ class Decoder:
             if model is None:
                 model = self._models[name] = ModelColumns.of(self._spec_of(name))
             yield from _parts(name, signature, model, block.take(places))
+
+
+def labels_apart(block: FrameBlock) -> tuple[FrameBlock, FrameBlock]:
+    """The frames of ``block`` that hold rows, and those that hold labels."""
+    labels = block.kind == _LABELS
+    if not labels.any():
+        return block, block.take(np.zeros(0, np.int64))
+    return block.take(np.flatnonzero(~labels)), block.take(np.flatnonzero(labels))
 
 
 def _groups(block: FrameBlock) -> Iterator[tuple[tuple[str, str], np.ndarray]]:

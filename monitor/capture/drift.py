@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import pyarrow as pa
 
 from trueup.datasets.columns import coerce, unify
@@ -20,17 +21,16 @@ def held_schema(schemas: Iterable[pa.Schema]) -> pa.Schema:
 
 
 def held_type(a: pa.DataType, b: pa.DataType) -> pa.DataType:
-    """The type that holds both. Lists of lists are kept as such, where both sides have them."""
+    """The type that holds both: as many lists as the deeper one has, around a leaf that holds both
+    leaves. Of several types it is the same in whatever order they come.
+
+    >>> held_type(held_type(pa.list_(pa.int64()), pa.string()), pa.list_(pa.list_(pa.null())))
+    ListType(list<item: list<item: string>>)
+    """
     if a == b:
         return a
     (leaf_a, depth_a), (leaf_b, depth_b) = unnested(a), unnested(b)
-    if pa.types.is_null(a) or (pa.types.is_null(leaf_a) and depth_a <= depth_b):
-        return b
-    if pa.types.is_null(leaf_b) and depth_b <= depth_a:
-        return a
-    if depth_a == depth_b and depth_a > 1:
-        return nested(unify(leaf_a, leaf_b)[0], depth_a)
-    return unify(a, b)[0]
+    return nested(unify(leaf_a, leaf_b)[0], max(depth_a, depth_b))
 
 
 def conformed_table(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -48,8 +48,28 @@ def conformed_table(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def _coerced(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """``array`` as ``kind``, which comes of :func:`held_type` over its type: fails on no value."""
     if array.type == kind:
         return array
-    if unnested(kind)[1] > 1:
-        return array.cast(kind)
+    if pa.types.is_null(array.type):
+        return pa.nulls(len(array), kind)
+    if not pa.types.is_list(kind):
+        return _leaves(array, kind)
+    if not pa.types.is_list(array.type):  # a value is a list of one
+        inner = _coerced(array, kind.value_type)
+        counts = array.is_valid().to_numpy(zero_copy_only=False).astype(np.int32)
+        ends = np.concatenate([np.zeros(1, np.int32), np.cumsum(counts, dtype=np.int32)])
+        there = inner.filter(array.is_valid())
+        offsets = pa.array(ends, pa.int32(), mask=np.append(counts == 0, False))
+        return pa.ListArray.from_arrays(offsets, there)
+    validity, offsets = array.buffers()[:2]
+    inner = _coerced(array.values, kind.value_type)
+    return pa.Array.from_buffers(
+        kind, len(array), [validity, offsets], offset=array.offset, children=[inner]
+    )
+
+
+def _leaves(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    if pa.types.is_floating(kind) and not pa.types.is_null(array.type):
+        return array.cast(kind, safe=False)  # integers beyond 2**53 are rounded
     return coerce(array, kind)

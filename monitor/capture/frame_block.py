@@ -7,8 +7,9 @@ all the rest of the work on a row may cost; so descriptions are parsed together,
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -45,6 +46,21 @@ _FIELDS: dict[str, tuple[str, pa.DataType, object]] = {
 _SCHEMA = pa.schema([(key, kind) for key, (_, kind, _) in _FIELDS.items()])
 _REQUIRED = ("model", "version", "arrival_us", "status", "rows")
 
+NO_FRAME = "it is no capture frame"
+NO_DESCRIPTION = "its description cannot be read"
+BEYOND = "its model, arm, version or time is beyond all bounds"
+NEWER = "newer software wrote it"
+"""Why a frame is not read."""
+
+Refuse = Callable[[int, str], None]
+
+_BOUNDS = (
+    ("version", 0, (1 << 31) - 1),
+    ("arrival_us", 0, 253_402_300_799_999_999),  # the year 9999 ends
+    ("rows", 0, 1 << 31),
+)
+_LONGEST_NAME = 100  # of a model or an arm, characters
+
 
 @dataclass(frozen=True)
 class FrameBlock:
@@ -54,7 +70,6 @@ class FrameBlock:
     :param kind, body, shadow: codes (see ``KIND_CODES``, ``BODY_CODES``) and flag of each.
     :param head: a column per field of the descriptions: Arrow arrays of length n, without nulls but
         in ``event_us``.
-    :param unreadable: bytes of frames that are none, which are not in here.
     """
 
     number: np.ndarray
@@ -64,7 +79,6 @@ class FrameBlock:
     head: pa.Table
     requests: list[bytes]
     responses: list[bytes]
-    unreadable: int = 0
 
     def __len__(self) -> int:
         return len(self.requests)
@@ -90,10 +104,10 @@ class FrameBlock:
         return found
 
 
-def read_block(payloads: Sequence[bytes], first: int) -> FrameBlock:
+def read_block(payloads: Sequence[bytes], first: int, refuse: Refuse) -> FrameBlock:
     """``payloads``, of which the first has index ``first`` in its segment.
 
-    :raises FrameError: when newer software wrote one of them: nothing of it may be passed over.
+    :param refuse: called with the index of each that is no frame, and why; it is not in the block.
     """
     unpack, header = _HEADER.unpack_from, _HEADER.size
     heads: list[bytes] = []
@@ -101,18 +115,18 @@ def read_block(payloads: Sequence[bytes], first: int) -> FrameBlock:
     responses: list[bytes] = []
     codes: list[tuple[int, int, int]] = []
     numbers: list[int] = []
-    unreadable = 0
     for number, payload in enumerate(payloads, first):
         if len(payload) < header:
-            unreadable += len(payload)
+            refuse(number, NO_FRAME)
             continue
         version, kind, body, flags, words, request, response = unpack(payload)
-        if version > VERSION:
-            decode_frame(payload)  # raises, in its own words
         start = header + words
         middle = start + request
+        if version != VERSION:
+            refuse(number, NEWER if version > VERSION else NO_FRAME)
+            continue
         if middle + response != len(payload) or not (0 < kind <= 4 and 0 < body <= 3):
-            unreadable += len(payload)
+            refuse(number, NO_FRAME)
             continue
         heads.append(payload[header:start])
         requests.append(payload[start:middle])
@@ -121,12 +135,14 @@ def read_block(payloads: Sequence[bytes], first: int) -> FrameBlock:
         numbers.append(number)
     table = _heads(heads)
     if table is None:
-        return _one_by_one(payloads, first)
+        chosen = [(number, payloads[number - first]) for number in numbers]
+        return _sound(_one_by_one(chosen, refuse), refuse)
     code = np.array(codes, np.uint8).reshape(-1, 3)
-    return FrameBlock(
+    block = FrameBlock(
         np.array(numbers, np.int64), code[:, 0], code[:, 1], (code[:, 2] & _SHADOW) > 0,
-        table, requests, responses, unreadable,
+        table, requests, responses,
     )  # fmt: skip
+    return _sound(block, refuse)
 
 
 def _heads(heads: list[bytes]) -> pa.Table | None:
@@ -145,18 +161,18 @@ def _heads(heads: list[bytes]) -> pa.Table | None:
     return pa.table(columns)
 
 
-def _one_by_one(payloads: Sequence[bytes], first: int) -> FrameBlock:
-    """As :func:`read_block`, where one of the frames does not read: that one is left out."""
+def _one_by_one(chosen: Sequence[tuple[int, bytes]], refuse: Refuse) -> FrameBlock:
+    """As :func:`read_block`, where the description of one of the frames does not read: that one is
+    refused."""
     frames: list[CaptureFrame] = []
-    numbers, unreadable = [], 0
-    for number, payload in enumerate(payloads, first):
+    numbers = []
+    for number, payload in chosen:
         try:
             frame = decode_frame(payload)
-            pa.array([frame.model], pa.string()), pa.array([_integers(frame)], pa.list_(pa.int64()))
-        except (FrameError, pa.ArrowException, OverflowError):
-            if payload[:1] > bytes([VERSION]):
-                raise
-            unreadable += len(payload)
+            for name, kind, _ in _FIELDS.values():
+                _checked(getattr(frame, name), kind, name)
+        except (FrameError, TypeError, ValueError, OverflowError):
+            refuse(number, NO_DESCRIPTION)
             continue
         frames.append(frame)
         numbers.append(number)
@@ -172,9 +188,35 @@ def _one_by_one(payloads: Sequence[bytes], first: int) -> FrameBlock:
         pa.table(columns),
         [frame.request for frame in frames],
         [frame.response for frame in frames],
-        unreadable,
     )
 
 
-def _integers(frame: CaptureFrame) -> list[int | None]:
-    return [getattr(frame, name) for name, kind, _ in _FIELDS.values() if kind == pa.int64()]
+def _checked(value: Any, kind: pa.DataType, name: str) -> None:
+    """:raises TypeError, ValueError, OverflowError: ``value`` is none of ``kind``. (Arrow's errors
+    are of these classes.)"""
+    if value is None and name != "event_us":
+        raise TypeError(f"{name} is null")
+    if isinstance(value, bool) or (kind == pa.string() and not isinstance(value, str | None)):
+        raise TypeError(f"{name} is no {kind}")
+    pa.array([value], kind)
+
+
+def _sound(block: FrameBlock, refuse: Refuse) -> FrameBlock:
+    """``block`` without frames that no store and no calendar can hold."""
+    good = np.ones(len(block), bool)
+    for name, low, high in _BOUNDS:
+        values = block.column(name)
+        if len(values):
+            numbers = values.to_numpy()
+            good &= (numbers >= low) & (numbers <= high)
+    for name, least in (("model", 1), ("arm", 0)):
+        encoded = block.column(name).dictionary_encode()
+        words = encoded.dictionary.to_pylist()
+        fits = [least <= len(word) <= _LONGEST_NAME and "\0" not in word for word in words]
+        if not all(fits):
+            good &= np.array(fits, bool)[encoded.indices.to_numpy()]
+    if good.all():
+        return block
+    for number in block.number[~good].tolist():
+        refuse(number, BEYOND)
+    return block.take(np.flatnonzero(good))

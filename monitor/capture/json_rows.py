@@ -16,6 +16,8 @@ import orjson
 _DEEPEST = 200
 """Levels of nesting. Servers refuse what is deeper than 64, if not told otherwise; reading it would
 take more of the stack than Python has, and of a refused body nothing but its text is needed."""
+_MOST_REPEATED = 10_000
+"""Rows that a body without one value per row is taken for, at most."""
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _BRACKET = re.compile(r"[\[\]{}]")
 
@@ -114,10 +116,14 @@ def _row_form(instances: list[Any], single: str) -> Rows:
 def _column_form(inputs: Any, single: str, rows: int) -> Rows | None:
     """A column without a value per row (an input without a batch axis) is of all rows."""
     columns = inputs if isinstance(inputs, dict) and not is_bytes(inputs) else {single: inputs}
+    if not columns:
+        return None
     if rows < 1:  # refused before it was counted
         lengths = {len(values) if isinstance(values, list) else 0 for values in columns.values()}
         rows = lengths.pop() if len(lengths) == 1 else 0
-    if rows < 1:
+    if rows < 1 or (rows > _MOST_REPEATED and not any(
+        isinstance(values, list) and len(values) == rows for values in columns.values()
+    )):  # fmt: skip
         return None
     each = [
         values if isinstance(values, list) and len(values) == rows else [values] * rows

@@ -73,6 +73,9 @@ class WaitingSink:
         except LabelRefused as error:
             self.refused.add(str(error), label_id)
             return False
+        except (ValueError, TypeError, OverflowError, RecursionError):
+            self.refused.add("a value in it cannot be kept", label_id)
+            return False
         rows = self._rows.setdefault(model, [])
         rows.append(row)
         self.accepted += 1

@@ -40,25 +40,51 @@ class NewFile:
     values: dict[str, Any]
 
 
-def write_rows(blobs: BlobRoot, table: pa.Table, model: str, unique: str) -> NewFile:
+@dataclass(frozen=True)
+class Placed:
+    """Where a file belongs.
+
+    :param unique: what no other file of the capture is called.
+    """
+
+    model: str
+    kind: ManifestKind
+    first: datetime
+    last: datetime
+    unique: str
+
+
+def write_rows(
+    blobs: BlobRoot,
+    table: pa.Table,
+    model: str,
+    unique: str,
+    kind: ManifestKind = ManifestKind.ROWS,
+) -> NewFile:
     """Write ``table`` (columns of docs/capture.md, in order of event time).
 
     :param unique: what no other file of the capture is called.
     """
     event = table.column("event_time").cast(pa.int64()).to_numpy()
     first, last = moment_of(int(event[0])), moment_of(int(event[-1]))
+    details = {"columns": variable_types(table.schema)}
+    return put(blobs, table, Placed(model, kind, first, last, unique), details)
+
+
+def put(blobs: BlobRoot, table: pa.Table, placed: Placed, details: dict[str, Any]) -> NewFile:
+    """Write ``table`` as it is."""
     data = written(table)
-    name = file_name(model, ManifestKind.ROWS, first, unique)
+    name = file_name(placed.model, placed.kind, placed.first, placed.unique)
     values = {
-        "model": model,
-        "kind": ManifestKind.ROWS.value,
+        "model": placed.model,
+        "kind": placed.kind.value,
         "uri": blobs.put_atomic(name, data),
         "sha256": hashlib.sha256(data).hexdigest(),
         "rows": table.num_rows,
         "bytes": len(data),
-        "first_event_at": first,
-        "last_event_at": last,
-        "details": {"columns": variable_types(table.schema)},
+        "first_event_at": placed.first,
+        "last_event_at": placed.last,
+        "details": details,
     }
     return NewFile(name, values)
 

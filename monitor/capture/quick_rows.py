@@ -16,9 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trueup.datasets.encoding import encodable
 from trueup.datasets.times import parse_times
 from trueup.monitor.capture.arrow_json import documents
-from trueup.monitor.capture.row_schema import TIME, nested, unnested
+from trueup.monitor.capture.row_schema import DEEPEST, TIME, nested, unnested
 from trueup.monitor.capture.typed_values import narrowed
 
 _B64 = pa.struct([("b64", pa.string())])
@@ -90,6 +91,8 @@ def form_of(value: Any, single: str, targets: Mapping[str, pa.DataType]) -> Form
         bare, columns = single, {single: held[:_LOOKED_AT]}
     wire = {name: _wire(values, targets.get(name)) for name, values in columns.items()}
     if not wire or any(kind is None for kind in (*wire.values(), *beside.values())):
+        return None
+    if any(encodable(name) != name for name in (*wire, *beside)):
         return None
     return Form(key, columnar, bare, wire, beside)  # type: ignore[arg-type]  # no None is left
 
@@ -211,6 +214,8 @@ def _wire(values: list[Any], target: pa.DataType | None) -> pa.DataType | None:
     if kind is None:
         return None
     leaf, depth = unnested(kind)
+    if depth > DEEPEST:
+        return None
     if pa.types.is_struct(leaf) and (leaf != _B64 or (depth and target is None)):
         return None
     if target is None:

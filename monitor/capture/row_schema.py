@@ -10,6 +10,10 @@ TIME = pa.timestamp("us", "UTC")
 
 INPUT, OUTPUT = "in.", "out."
 
+DEEPEST = 16
+"""Lists in lists that a column of an undeclared variable has at most; Parquet files with a hundred
+can be written and not read. What is deeper is kept as JSON text."""
+
 SOURCES = ("variable", "header", "arrival", "retimed")
 """Where an event time is from, by its code in :mod:`trueup.monitor.capture.event_time`."""
 

@@ -17,7 +17,7 @@ from trueup.datasets.encoding import encodable
 from trueup.datasets.json_values import array_of
 from trueup.datasets.times import parse_times
 from trueup.monitor.capture.json_rows import dumped
-from trueup.monitor.capture.row_schema import TIME, nested, unnested
+from trueup.monitor.capture.row_schema import DEEPEST, TIME, nested, unnested
 
 MISFIT = object()
 """What a converter gives for a value that is none of its type."""
@@ -57,7 +57,7 @@ def typed(values: Sequence[Any], kind: pa.DataType) -> tuple[pa.Array, np.ndarra
 def inferred(values: Sequence[Any]) -> pa.Array:
     """``values`` of an undeclared variable as an array of the type that holds them all: objects as
     JSON text, ``{"b64": …}`` as bytes, strings where types are mixed."""
-    plain = [_plain(value) for value in values]
+    plain = [dumped(value) if _is_deep(value) else _plain(value) for value in values]
     kinds = set(map(type, plain)) - {type(None)}
     if len(kinds) == 1 or kinds == {int, float}:
         try:
@@ -186,6 +186,18 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str) and not value.isascii():
         return encodable(value)
     return value
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether there are more than :data:`DEEPEST` lists in one another."""
+    if not isinstance(value, list):
+        return False
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [inner for each in level for inner in each if isinstance(inner, list)]
+        if not level:
+            return False
+    return True
 
 
 def _times(values: Sequence[Any], depth: int) -> tuple[pa.Array, np.ndarray | None]:

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import reduce
+from functools import partial, reduce
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,7 @@ from sqlalchemy import Connection, select
 from trueup.datasets.columns import coerce, is_list, leaf_type
 from trueup.monitor.capture.event_time import moment_of
 from trueup.monitor.capture.row_schema import INPUT
+from trueup.monitor.capture.set_aside import in_parts
 from trueup.profile.build import ProfileBuilder, profile_batches, profiled, sized
 from trueup.profile.codec import dumps, loads
 from trueup.profile.edges import Edges
@@ -72,10 +73,20 @@ class PartialsBuilder:
 
     def __init__(self, edges: Edges, length: timedelta) -> None:
         self._edges, self._length = edges, length
-        self._open: dict[_Group, ProfileBuilder] = {}
+        self._open: dict[_Group, Profile] = {}
         self._sealed: dict[_Group, bytes] = {}
         self._faults: dict[_Group, _Faults] = {}
         self._first: _Group | None = None
+        self.left_out = 0
+        """Rows that could not be counted."""
+        self._why = ""
+
+    def sentence(self, model: str) -> str:
+        """On what was left out."""
+        return (
+            f"{self.left_out:,} rows of {model} are in the capture and in no profile, for they "
+            f"cannot be counted: {self._why}"
+        )
 
     def add(self, table: pa.Table) -> None:
         """Count the rows of ``table``, which need not be in any order."""
@@ -106,7 +117,7 @@ class PartialsBuilder:
         return [self._partial(group) for group in sorted(groups, key=_in_order)]
 
     def _seal(self, group: _Group) -> None:
-        profile = self._open.pop(group).profile()
+        profile = self._open.pop(group)
         before = self._sealed.get(group)
         if before is not None:
             profile = loads(before, self._edges).merge(profile)
@@ -139,14 +150,21 @@ class PartialsBuilder:
             table = table.filter(answered)
         faults = self._faults.setdefault(group, _Faults())
         if table.num_rows:
-            builder = self._open.get(group)
-            if builder is None:
-                builder = self._open[group] = ProfileBuilder(self._edges)
-            for batch in sized(profiled_batches(table)):
-                builder.add(batch)
-            faults.add_answered(table)
+            in_parts(table, partial(self._count_answered, group), _rows_halved, self._leave_out)
         if refused is not None and refused.num_rows:
             faults.add_refused(refused, self._edges)
+
+    def _count_answered(self, group: _Group, table: pa.Table) -> None:
+        builder = ProfileBuilder(self._edges)
+        for batch in sized(profiled_batches(table)):
+            builder.add(batch)
+        profile, before = builder.profile(), self._open.get(group)
+        self._open[group] = profile if before is None else before.merge(profile)
+        self._faults[group].add_answered(table)
+
+    def _leave_out(self, table: pa.Table, error: Exception) -> None:
+        self.left_out += table.num_rows
+        self._why = self._why or f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
     def _partial(self, group: _Group) -> Partial:
         data, faults = self._sealed.get(group), self._faults.get(group)
@@ -158,6 +176,11 @@ class PartialsBuilder:
             WindowKey(start, self._length), group.version, group.arm, self._edges.edges_id,
             profile.rows, dumps(profile) if data is None else data,
         )  # fmt: skip
+
+
+def _rows_halved(table: pa.Table) -> tuple[pa.Table, pa.Table] | None:
+    middle = table.num_rows // 2
+    return (table.slice(0, middle), table.slice(middle)) if middle else None
 
 
 def _in_order(group: _Group) -> tuple[int, int, str]:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.capture.conftest import frame
 from trueup.frames.capture_codec import encode_frame
 from trueup.monitor.capture.decode import Decoder, Part
+from trueup.monitor.capture.frame_block import read_block
 from trueup.records.capture import Body, CaptureFrame, FrameKind
 from trueup.records.input_spec import InputSpec, Variable
 
@@ -31,8 +32,12 @@ SPEC = InputSpec(
 
 
 def decoded(frames: list[CaptureFrame], spec: InputSpec | None = SPEC) -> list[Part]:
-    parts = Decoder(lambda model: spec).decode([encode_frame(each) for each in frames], 0)
-    return [part for part in parts if isinstance(part, Part)]
+    block = read_block([encode_frame(each) for each in frames], 0, refuse)
+    return list(Decoder(lambda model: spec).decode(block))
+
+
+def refuse(number: int, reason: str) -> None:
+    raise AssertionError(f"frame {number}: {reason}")
 
 
 def columns(frames: list[CaptureFrame], spec: InputSpec | None = SPEC) -> dict[str, list[Any]]:

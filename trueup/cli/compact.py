@@ -168,6 +168,7 @@ def _lines(
         lines.append(f"{report.label_frames:,} batches of labels were taken in.")
     if report.lost_bytes:
         lines.append(f"Damage: {report.lost_bytes:,} bytes were no frames and are lost.")
+    lines += _set_aside(report)
     if report.busy:
         lines.append(f"{_many(report.busy, 'segment')} left to other processes.")
     lines += [f"{name}: {rows:,} rows found their labels." for name, rows in labelled.items()]
@@ -184,6 +185,14 @@ def _lines(
     lines += report.problems
     lines += [f"Not compacted, {name}: {why}" for name, why in report.failed.items()]
     return lines
+
+
+def _set_aside(report: CompactionReport) -> list[str]:
+    if not report.set_aside:
+        return []
+    why = "; ".join(f"{reason} ({n:,})" for reason, n in report.set_aside_reasons.items())
+    frames = _many(report.set_aside, "frame")
+    return [f"Set aside, for they could not be read: {frames}, kept as they are. Why: {why}"]
 
 
 def _first(report: CompactionReport) -> str:

@@ -59,11 +59,14 @@ class SegmentState(str, Enum):
 
 
 class ManifestKind(str, Enum):
-    """Of a Parquet file: captured rows; labels that found their row; labels that did not yet."""
+    """Of a Parquet file: captured rows; labels that found their row; labels that did not yet;
+    frames that were set aside; rows that are in another file now, kept for who reads them."""
 
     ROWS = "rows"
     LABELS = "labels"
     WAITING_LABELS = "waiting"
+    QUARANTINE = "quarantine"
+    RETIRED = "retired"
 
 
 class RunState(str, Enum):
