@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trueup.serving.http_message import Request
+    from trueup.serving.http_message import Headers, Request
     from trueup.serving.json_read import Instances
 
 
@@ -47,10 +47,19 @@ class Attempt:
 class Outcome:
     """What a request is answered with, once its frame is written.
 
-    :param request_id: sent back to the client; empty where there is none.
+    :param headers: sent back; :func:`id_header`, where there is an id.
     """
 
     request: Request
     status: int
     body: bytes
-    request_id: str = ""
+    headers: Headers = ()
+
+
+def id_header(request_id: str) -> Headers:
+    """What tells the client by which id labels find its rows.
+
+    >>> id_header("visit-7"), id_header("")
+    ((('X-Request-Id', 'visit-7'),), ())
+    """
+    return (("X-Request-Id", request_id),) if request_id else ()

@@ -16,7 +16,9 @@ from urllib.parse import unquote
 
 JSON = "application/json"
 
-Headers = Sequence[tuple[str, str]]
+Pairs = Sequence[tuple[str, str]]
+Headers = Pairs | bytes
+"""Names and values; or whole lines, each with its end, which nobody looks at again."""
 
 #: 499 is nginx's: the client went away before there was an answer. TensorFlow Serving uses it.
 CLIENT_CLOSED_REQUEST = 499
@@ -38,7 +40,7 @@ class Reply(NamedTuple):
 
     status: int
     body: bytes
-    headers: Headers = ()
+    headers: Pairs = ()
     content_type: str = JSON
 
 
@@ -138,7 +140,7 @@ def _split(target: bytes) -> tuple[str, str, str]:
     return parts
 
 
-def error_reply(status: int, message: str, headers: Headers = ()) -> Reply:
+def error_reply(status: int, message: str, headers: Pairs = ()) -> Reply:
     """An error as TensorFlow Serving writes it: ``{"error": message}``, indented by four."""
     body = json.dumps({"error": message}, indent=4, ensure_ascii=False)
     return Reply(status, body.encode("utf-8", "replace"), headers)
@@ -158,13 +160,22 @@ def head_of(
     :param ending: :data:`CLOSE`, :data:`KEEP_ALIVE` or nothing.
     :raises ValueError: a header has a line end in it.
     """
+    more = headers if isinstance(headers, bytes) else header_lines(headers)
+    return b"%b%d\r\n%b%b%b\r\n" % (_start(status, content_type), size, date, ending, more)
+
+
+def header_lines(headers: Pairs) -> bytes:
+    """``headers`` as lines.
+
+    :raises ValueError: one has a line end in it.
+    """
     more = b""
     for name, value in headers:
         line = f"{name}: {value}"
-        if not line.isprintable() and ("\r" in line or "\n" in line or "\0" in line):
+        if "\r" in line or "\n" in line or "\0" in line:
             raise ValueError(f"header {name!r} has a line end in it")
-        more += b"%b\r\n" % line.encode("latin-1", "replace")
-    return b"%b%d\r\n%b%b%b\r\n" % (_start(status, content_type), size, date, ending, more)
+        more += line.encode("latin-1", "replace") + b"\r\n"
+    return more
 
 
 @lru_cache(maxsize=256)

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from trueup.errors import TrueupError
-from trueup.serving.attempt import Attempt, Fate, Outcome
+from trueup.serving.attempt import Attempt, Fate, Outcome, id_header
 from trueup.serving.http_message import CLIENT_CLOSED_REQUEST, error_reply
 from trueup.serving.json_read import InvalidRequest, assemble
 from trueup.serving.json_write import prepare_outputs
@@ -108,17 +108,18 @@ class Predictor:
         except TrueupError as error:
             self._counts.uncaptured(len(kept))
             refusal = error_reply(503, str(error)).body
-            outcomes += [Outcome(a.request, 503, refusal, a.request_id) for a in kept]
+            outcomes += [Outcome(a.request, 503, refusal, id_header(a.request_id)) for a in kept]
             return
         if place is None:  # dropped, as the policy for a full disk says; it is counted
             outcomes += [
-                Outcome(a.request, 200, body, a.request_id)
+                Outcome(a.request, 200, body, id_header(a.request_id))
                 for a, body in zip(kept, bodies, strict=True)
             ]
             return
         segment, first = place
+        minted = b"X-Request-Id: %b-%%d\r\n" % segment.encode()
         outcomes += [
-            Outcome(a.request, 200, body, a.request_id or f"{segment}-{frame}")
+            Outcome(a.request, 200, body, id_header(a.request_id) or minted % frame)
             for frame, (a, body) in enumerate(zip(kept, bodies, strict=True), first)
         ]
 
@@ -133,7 +134,7 @@ class Predictor:
         kept: list[tuple[Attempt, bytes]] = []
         for attempt, body, payload in zip(batch, bodies, payloads, strict=True):
             if payload is None:
-                outcomes.append(Outcome(attempt.request, 200, body, attempt.request_id))
+                outcomes.append(Outcome(attempt.request, 200, body, id_header(attempt.request_id)))
             else:
                 kept.append((attempt, body))
         return [attempt for attempt, _ in kept], [body for _, body in kept]
@@ -151,7 +152,7 @@ class Predictor:
             except TrueupError as full:
                 status, message = 503, str(full)
         body = error_reply(status, message).body
-        outcomes.append(Outcome(attempt.request, status, body, attempt.request_id))
+        outcomes.append(Outcome(attempt.request, status, body, id_header(attempt.request_id)))
 
 
 def status_of(error: Exception) -> int:

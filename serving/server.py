@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from trueup.serving.attempt import Attempt, Outcome
+from trueup.serving.attempt import Attempt, Outcome, id_header
 from trueup.serving.early_requests import EarlyRequests
 from trueup.serving.event_time import moment_us
 from trueup.serving.fleet import NotServed
@@ -78,8 +78,7 @@ class Server:
         """Send answers that a lane or the scribe has ready."""
         for outcome in outcomes:
             self.replies[outcome.status] += 1
-            headers = (("X-Request-Id", outcome.request_id),) if outcome.request_id else ()
-            outcome.request.reply(outcome.status, outcome.body, headers=headers)
+            outcome.request.reply(outcome.status, outcome.body, headers=outcome.headers)
 
     def end_overdue(self, lanes: Sequence[VersionLane], now_s: float) -> None:
         """Answer 504 to what has waited too long; clients that left need no answer."""
@@ -154,7 +153,7 @@ class Server:
         payload = lane.recorder.refused(
             request, status, message, request_id=request_id, alias=alias, rows=rows_in(document)
         )
-        outcome = Outcome(request, status, reply.body, request_id)
+        outcome = Outcome(request, status, reply.body, id_header(request_id))
         if payload is None:
             self.deliver([outcome])
         elif not self._scribe.submit(Written(outcome, [payload])):

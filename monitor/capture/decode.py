@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from trueup.datasets.encoding import encodable
-from trueup.monitor.capture.frame_block import BODY_CODES, KIND_CODES, FrameBlock
+from trueup.frames.capture_codec import BODY_CODES, KIND_CODES
+from trueup.monitor.capture.frame_block import FrameBlock
 from trueup.monitor.capture.json_rows import UNREAD, parse, request_rows, response_rows
 from trueup.monitor.capture.kept_rows import KeptRows, ModelColumns
 from trueup.monitor.capture.quick_rows import form_of, quick_rows

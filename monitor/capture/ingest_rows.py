@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 from trueup.datasets.column_policies import ColumnPolicies
 from trueup.datasets.column_policies_arrow import apply_to_batch
 from trueup.datasets.encoding import encodable
+from trueup.frames.capture_codec import BODY_CODES, KIND_CODES
 from trueup.monitor.capture.decode import UNNAMED_OUTPUT, Part
 from trueup.monitor.capture.event_time import AHEAD, NONE, as_microseconds, microseconds
-from trueup.monitor.capture.frame_block import BODY_CODES, KIND_CODES, FrameBlock
+from trueup.monitor.capture.frame_block import FrameBlock
 from trueup.monitor.capture.ingest_columns import fitted
 from trueup.monitor.capture.kept_rows import MOST_UNDECLARED
 from trueup.records.capture import Body, FrameKind

@@ -19,6 +19,7 @@ import orjson
 import pyarrow as pa
 
 from trueup.errors import StoreError
+from trueup.frames.capture_codec import HEADER
 from trueup.frames.reader import FrameReader
 from trueup.monitor.capture.parquet_file import NewFile, Placed, put
 from trueup.store.blobs import BlobRoot
@@ -37,7 +38,6 @@ QUARANTINE = pa.schema(
 
 _MOST_BYTES = 64 << 20  # of payloads in a file
 _LONGEST = 300
-_HEADER = 16
 
 T = TypeVar("T")
 
@@ -131,7 +131,7 @@ def model_of(payload: bytes) -> str:
     """The model that a frame is of, as far as that can be told; else an empty text."""
     try:
         words = int.from_bytes(payload[4:8], "little")
-        name = orjson.loads(payload[_HEADER : _HEADER + words])["m"]
+        name = orjson.loads(payload[HEADER.size : HEADER.size + words])["m"]
     except (orjson.JSONDecodeError, KeyError, TypeError, IndexError):
         return ""
     fits = isinstance(name, str) and 0 < len(name) <= 100 and "\0" not in name

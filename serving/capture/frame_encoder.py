@@ -6,17 +6,23 @@ holds the two together.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 
 import orjson
 
-from trueup.frames.capture_codec import VERSION
-from trueup.records.capture import Body
+from trueup.frames.capture_codec import (
+    BODY_CODES,
+    HEADER,
+    KIND_CODES,
+    LARGEST,
+    SHADOW,
+    VERSION,
+)
+from trueup.records.capture import Body, FrameKind
 
-_HEADER = struct.Struct("<BBBBIII")
-_SERVED = 1
-_BODIES = {Body.PREDICT: 1, Body.ROWS: 2, Body.OMITTED: 3}
+_SERVED = KIND_CODES[FrameKind.SERVED]
+_CODES = BODY_CODES
+_pack = HEADER.pack
 
 
 class ServedEncoder:
@@ -38,14 +44,14 @@ class ServedEncoder:
         sample_rate: float = 1.0,
     ) -> None:
         self.inputs = tuple(inputs)
-        self._flags = 1 if shadow else 0
+        self._flags = SHADOW if shadow else 0
         said: dict[str, str | int | float] = {"m": model, "v": version, "s": 200}
         for key, value in (("sig", signature), ("alias", alias), ("arm", arm)):
             if value:
                 said[key] = value
         if sample_rate != 1.0:
             said["sr"] = sample_rate
-        self._constant = orjson.dumps(said)[:-1]
+        self._words = orjson.dumps(said)
 
     def encode(
         self,
@@ -64,25 +70,24 @@ class ServedEncoder:
 
         :param request_bytes: length of the body as sent, where ``request`` is not that.
         """
-        words = b'%b,"t":%d,"n":%d,"b":%d,"l":%d' % (
-            self._constant,
-            arrival_us,
-            rows,
-            len(request) if request_bytes is None else request_bytes,
-            latency_us,
-        )
+        words = self._words
+        if request_id or event_us is not None:
+            words = self._more_words(request_id, event_us)
+        sent = len(request)
+        return b"".join((
+            _pack(
+                VERSION, _SERVED, _CODES[body], self._flags,
+                len(words), sent, len(response), rows,
+                sent if request_bytes is None else request_bytes,
+                latency_us if latency_us <= LARGEST else LARGEST, arrival_us,
+            ),
+            words, request, response,
+        ))  # fmt: skip
+
+    def _more_words(self, request_id: str, event_us: int | None) -> bytes:
+        words = self._words[:-1]
         if request_id:
             words += b',"id":' + orjson.dumps(request_id)
         if event_us is not None:
             words += b',"et":%d' % event_us
-        words += b"}"
-        header = _HEADER.pack(
-            VERSION,
-            _SERVED,
-            _BODIES[body],
-            self._flags,
-            len(words),
-            len(request),
-            len(response),
-        )
-        return b"".join((header, words, request, response))
+        return words + b"}"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import random
-import struct
 from typing import Any
 
 import orjson
 
 from tests.capture.conftest import NOW, frame, us
-from trueup.frames.capture_codec import encode_frame
+from trueup.frames.capture_codec import HEADER, VERSION, encode_frame
 from trueup.records.capture import Body, CaptureFrame, FrameKind
 
 HUGE = 10**400
@@ -104,10 +103,10 @@ def _text(rng: random.Random) -> bytes:
 
 def _head(rng: random.Random) -> bytes:
     """A description with other values, or none."""
-    said: dict[str, Any] = {"m": "flights", "v": 3, "t": us(NOW), "s": 200, "n": 1}
-    for key in rng.sample(("m", "v", "t", "s", "n"), rng.randrange(3)):
+    said: dict[str, Any] = {"m": "flights", "v": 3, "s": 200}
+    for key in rng.sample(("m", "v", "s"), rng.randrange(3)):
         said[key] = rng.choice((*NUMBERS, *WORDS))
-    for key in rng.sample(("id", "sig", "alias", "arm", "et", "l", "sr", "err", "b", "z"), 3):
+    for key in rng.sample(("id", "sig", "alias", "arm", "et", "sr", "err", "z"), 3):
         said[key] = rng.choice((*NUMBERS, *WORDS))
     if rng.random() < 0.2:
         said.pop(rng.choice(tuple(said)))
@@ -120,9 +119,11 @@ def _head(rng: random.Random) -> bytes:
 
 
 def _packed(rng: random.Random, words: bytes, request: bytes, response: bytes) -> bytes:
-    header = struct.pack(
-        "<BBBBIII", 1, rng.choice((1, 2, 3, 4, 4, 1, 0, 9)), rng.choice((1, 2, 3, 1, 1, 0, 7)),
+    header = HEADER.pack(
+        VERSION, rng.choice((1, 2, 3, 4, 4, 1, 0, 9)), rng.choice((1, 2, 3, 1, 1, 0, 7)),
         rng.randrange(256), len(words), len(request), len(response),
+        rng.choice((0, 1, 1, 2, 5, 1 << 32 - 1)), len(request), rng.randrange(1 << 32),
+        rng.choice((us(NOW), us(NOW), 0, -1, 1 << 62, -(1 << 63))),
     )  # fmt: skip
     return header + words + request + response
 
@@ -141,7 +142,7 @@ def _bytes(rng: random.Random) -> bytes:
             data[place:place] = bytes(rng.randrange(256) for _ in range(rng.randrange(9)))
         if len(data) < 2:
             break
-    data[:1] = rng.choice((b"\x01", b"\x01", b"\x01", b"\x00", b"\x09", b"\xff"))
+    data[:1] = rng.choice((b"\x02", b"\x02", b"\x02", b"\x00", b"\x09", b"\xff"))
     return bytes(data)
 
 

@@ -177,7 +177,7 @@ def test_damage_is_counted_and_holds_no_other_up(any_lab: Lab) -> None:
 
 
 def test_frames_of_newer_software_stay_in_the_spool(lab: Lab) -> None:
-    from trueup.frames.capture_codec import encode_frame
+    from trueup.frames.capture_codec import VERSION, encode_frame
     from trueup.frames.writer import FrameWriter
 
     path = sealed_path(lab.settings.spool_dir, "z" * 26)
@@ -187,7 +187,7 @@ def test_frames_of_newer_software_stay_in_the_spool(lab: Lab) -> None:
         writer.append([bytes([9]) + newer[1:]])
     report = lab.compact()
     assert report.compacted == 1
-    assert "newer than 1" in report.failed["z" * 26] and path.exists()
+    assert f"newer than {VERSION}" in report.failed["z" * 26] and path.exists()
 
 
 def test_labels_without_a_taker_stay_in_the_spool(lab: Lab) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.capture.conftest import NOW, Lab, frame
 from tests.capture.hostile_frames import HUGE, TEXTS, hostile
 from trueup.errors import StoreError
-from trueup.frames.capture_codec import encode_frame
+from trueup.frames.capture_codec import HEADER, VERSION, encode_frame
 from trueup.frames.segment_files import sealed_path
 from trueup.frames.writer import FrameWriter
 from trueup.monitor.capture import collect_rows, decode
@@ -172,19 +172,21 @@ def test_each_text_as_a_body(lab: Lab, text: bytes) -> None:
     [
         {"m": 5}, {"m": None}, {"m": ""}, {"m": "a\0b"}, {"m": "m" * 101}, {"v": 1 << 31},
         {"v": -1},
-        {"v": "3"}, {"t": -1}, {"t": 1 << 62}, {"t": HUGE}, {"s": None}, {"n": -1}, {"n": True},
-        {"arm": "\0"}, {"arm": "a" * 101}, {"arm": []}, {"l": "x"}, {"sr": {}}, {"id": 7},
-        {"et": "now"},
+        {"v": "3"}, {"t": -1}, {"t": 1 << 62}, {"s": None}, {"s": HUGE}, {"s": True},
+        {"n": 0xFFFF_FFFF}, {"arm": "\0"}, {"arm": "a" * 101}, {"arm": []}, {"sr": {}}, {"id": 7},
+        {"et": "now"}, {"et": HUGE},
     ],
     ids=str,
 )  # fmt: skip
 def test_each_wrong_description(any_lab: Lab, said: dict[str, Any]) -> None:
     import json
-    import struct
 
     whole = {"m": "flights", "v": 3, "t": 1_714_564_800_000_000, "s": 200, "n": 1, **said}
+    arrival, rows = whole.pop("t"), whole.pop("n")
     words, request = json.dumps(whole).encode(), b'{"instances":[{"x":1.0}]}'
-    header = struct.pack("<BBBBIII", 1, 1, 1, 0, len(words), len(request), 0)
+    header = HEADER.pack(
+        VERSION, 1, 1, 0, len(words), len(request), 0, rows, len(request), 7, arrival
+    )
     check(any_lab, [good(0), header + words + request, good(1)], 2)
     ((reason, _),) = set_aside(any_lab).values()
     assert "description" in reason or "bounds" in reason

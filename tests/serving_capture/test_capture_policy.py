@@ -73,7 +73,7 @@ MICROSECONDS = st.integers(0, 2**53)
 @given(
     texts=st.tuples(TEXT, TEXT, TEXT, TEXT, TEXT),
     bodies=st.tuples(st.binary(max_size=50), st.binary(max_size=50)),
-    numbers=st.tuples(st.integers(0, 2**31), st.integers(0, 2**31), MICROSECONDS, MICROSECONDS),
+    numbers=st.tuples(*[st.integers(0, 2**31)] * 2, MICROSECONDS, st.integers(0, 2**32 - 1)),
     event_us=st.none() | st.integers(-(2**53), 2**53),
     shadow=st.booleans(),
     rate=st.sampled_from([1.0, 0.25]),
