@@ -16,6 +16,7 @@ from trueup.config.serving import (
     ServingSettings,
     WindowSettings,
 )
+from trueup.config.training import GateSettings, RetrainingSettings, TrainingSettings
 from trueup.config.variables import VariableSettings
 
 #: Model names are part of URLs and of paths in the blob root.
@@ -58,6 +59,16 @@ class ModelSettings(Section):
     )
     windows: WindowSettings = Field(
         WindowSettings(), description="event time: windows, lateness, retention, labels"
+    )
+
+    training: TrainingSettings = Field(
+        TrainingSettings(), description="what is learnt, from what, by whom"
+    )
+    gate: GateSettings = Field(
+        GateSettings(), description="what a candidate must show before it goes live"
+    )
+    retraining: RetrainingSettings = Field(
+        RetrainingSettings(), description="when to train anew, and when not"
     )
 
     def overrides(self) -> dict[str, dict[str, Any]]:
