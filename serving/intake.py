@@ -10,7 +10,12 @@ import orjson
 from trueup.errors import TrueupError
 from trueup.serving.capture.labels import parse_labels
 from trueup.serving.capture.logged import parse_logged
-from trueup.serving.capture.sent_rows import PolicyOf, Taken, UnknownModelError
+from trueup.serving.capture.sent_rows import (
+    PolicyOf,
+    Taken,
+    TooManyRowsError,
+    UnknownModelError,
+)
 from trueup.serving.http_message import Reply, error_reply
 from trueup.serving.policies import NotYetError
 from trueup.serving.routes import What
@@ -26,9 +31,10 @@ NDJSON = ("application/x-ndjson", "application/jsonl", "application/json-lines")
 class Intake:
     """One of the two."""
 
-    def __init__(self, parse: Parse, policy_of: PolicyOf) -> None:
+    def __init__(self, parse: Parse, policy_of: PolicyOf, max_rows: int) -> None:
         self._parse = parse
         self._policy_of = policy_of
+        self._max_rows = max_rows
 
     def __call__(self, request: Request) -> tuple[Reply, list[bytes], int]:
         """The answer, the frames that are to be written before it is given, and their rows."""
@@ -39,7 +45,10 @@ class Intake:
                 ndjson=kind in NDJSON,
                 arrival_us=request.arrival_us,
                 policy_of=self._policy_of,
+                max_rows=self._max_rows,
             )
+        except TooManyRowsError as error:
+            return error_reply(413, str(error)), [], 0
         except UnknownModelError as error:
             return error_reply(404, str(error)), [], 0
         except NotYetError as error:
@@ -52,8 +61,8 @@ class Intake:
         return Reply(status, orjson.dumps(taken.reply())), payloads, rows
 
 
-def intakes(policy_of: PolicyOf) -> dict[What, Intake]:
+def intakes(policy_of: PolicyOf, max_rows: int) -> dict[What, Intake]:
     return {
-        What.CAPTURE: Intake(parse_logged, policy_of),
-        What.LABELS: Intake(parse_labels, policy_of),
+        What.CAPTURE: Intake(parse_logged, policy_of, max_rows),
+        What.LABELS: Intake(parse_labels, policy_of, max_rows),
     }

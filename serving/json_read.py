@@ -6,6 +6,7 @@ at no value twice; values are checked by the lane, whole columns at a time (:fun
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -31,6 +32,19 @@ from trueup.serving.tensors import InvalidRequest as InvalidRequest
 _NOTHING: Mapping[str, Any] = {}
 _ABSENT: Any = object()
 _SCALAR: Dims = ()
+_ANY = sys.maxsize
+
+
+class TooManyRows(InvalidRequest):
+    """A request of more rows than one may have: HTTP 413."""
+
+    status = 413
+
+    def __init__(self, rows: int, most: int) -> None:
+        super().__init__(
+            f"the request has {rows} rows, and {most} are allowed (setting "
+            "serving.max_request_rows): send it in parts"
+        )
 
 
 class Instances:
@@ -76,13 +90,17 @@ def read_predict(
     signatures: Mapping[str, Signature],
     *,
     optional: Mapping[str, Any] = _NOTHING,
+    max_rows: int = _ANY,
 ) -> Instances:
     """The instances of a predict request.
 
     :param document: what :func:`parse_json` gave.
+    :param max_rows: that it may have; a row of optional variables alone is ``{}`` and three bytes,
+        and as tensors a hundred times that.
     :param optional: variables that may be ``null`` or absent, and what the graph receives then.
     :raises InvalidRequest: for anything but a well-formed request; wrong *values* are found by
         :func:`assemble`.
+    :raises TooManyRows: before anything is made of them.
     """
     if type(document) is not dict:
         raise InvalidRequest(f"JSON Value: {shown(document)} Is not object")
@@ -95,10 +113,27 @@ def read_predict(
                 f"JSON Value: {shown(document)} Not formatted correctly expecting only one of "
                 "'inputs' or 'instances' keys to exist"
             )
+        if type(instances) is list and len(instances) > max_rows:
+            raise TooManyRows(len(instances), max_rows)
         return _read_instances(signature, instances, optional)
     if inputs is _ABSENT:
         raise InvalidRequest("Missing 'inputs' or 'instances' key")
-    return _read_inputs(signature, inputs, optional)
+    return _read_inputs(signature, inputs, optional, max_rows)
+
+
+def most_rows(document: Any) -> int:
+    """How many rows a request's document could be taken for, whatever else is wrong with it.
+
+    >>> most_rows({"inputs": {"x": [1, 2], "y": 0}}), most_rows([1, 2, 3])
+    (2, 0)
+    """
+    if type(document) is not dict:
+        return 0
+    inputs = document.get("inputs")
+    columns = inputs.values() if type(inputs) is dict else (inputs,)
+    return max(
+        len(each) for each in (*columns, document.get("instances"), []) if type(each) is list
+    )
 
 
 def assemble(
@@ -308,7 +343,9 @@ def _without_batch(spec: TensorSpec) -> str:
     )
 
 
-def _read_inputs(signature: Signature, inputs: Any, optional: Mapping[str, Any]) -> Instances:
+def _read_inputs(
+    signature: Signature, inputs: Any, optional: Mapping[str, Any], max_rows: int
+) -> Instances:
     if _is_object(inputs):
         values = [inputs.get(name, _ABSENT) for name in signature.names]
     elif len(signature.names) > 1:
@@ -323,6 +360,11 @@ def _read_inputs(signature: Signature, inputs: Any, optional: Mapping[str, Any])
             if name not in optional:
                 raise InvalidRequest(f"Missing named input: {name} in 'inputs' object.")
             values[place] = None
+    for spec, value in zip(signature.specs, values, strict=True):
+        # A tensor without a batch dimension has no rows; its size is in its shape.
+        has_batch = spec.shape is None or (spec.shape != () and spec.shape[0] is None)
+        if has_batch and type(value) is list and len(value) > max_rows:
+            raise TooManyRows(len(value), max_rows)
     if signature.batchable:
         return _read_columns(signature, values, optional)
     return _read_whole(signature, values, optional)

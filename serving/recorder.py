@@ -88,9 +88,20 @@ class Recorder:
         return encoder
 
     def refused(
-        self, request: Request, status: int, message: str, *, request_id: str, alias: str, rows: int
+        self,
+        request: Request,
+        status: int,
+        message: str,
+        *,
+        request_id: str,
+        alias: str,
+        rows: int,
+        omit_body: bool = False,
     ) -> bytes | None:
-        """The payload of a refused attempt; ``None`` where it is not to be captured."""
+        """The payload of a refused attempt; ``None`` where it is not to be captured.
+
+        :param omit_body: of more rows than a request may have: compaction would make rows of them.
+        """
         return self._policy.frame(
             CaptureFrame(
                 kind=FrameKind.REFUSED,
@@ -98,9 +109,9 @@ class Recorder:
                 version=self._version,
                 arrival_us=request.arrival_us,
                 status=status,
-                rows=rows,
-                body=Body.PREDICT,
-                request=request.body,
+                rows=0 if omit_body else rows,
+                body=Body.OMITTED if omit_body else Body.PREDICT,
+                request=b"" if omit_body else request.body,
                 request_bytes=len(request.body),
                 request_id=request_id,
                 alias=alias,

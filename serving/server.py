@@ -15,7 +15,7 @@ from trueup.serving.early_requests import EarlyRequests
 from trueup.serving.event_time import moment_us
 from trueup.serving.fleet import NotServed
 from trueup.serving.http_message import CLIENT_CLOSED_REQUEST, Reply, error_reply
-from trueup.serving.json_read import InvalidRequest, parse_json, read_predict
+from trueup.serving.json_read import InvalidRequest, most_rows, parse_json, read_predict
 from trueup.serving.rest_bodies import unimplemented
 from trueup.serving.routes import NOT_YET, Route, What
 from trueup.serving.scribe import Scribe, Written
@@ -46,6 +46,7 @@ class Server:
         early: EarlyRequests,
         timeout_s: float,
         max_json_depth: int,
+        max_rows: int,
         pages: Mapping[What, Callable[[Request, Route], None]],
     ) -> None:
         self.requests = 0
@@ -55,6 +56,7 @@ class Server:
         self._early = early
         self._timeout_s = timeout_s
         self._max_json_depth = max_json_depth
+        self._max_rows = max_rows
         self._pages = pages
 
     def handle(self, request: Request) -> None:
@@ -122,14 +124,16 @@ class Server:
             headers = request.headers
             attempt = Attempt(
                 request,
-                read_predict(document, lane.signatures, optional=lane.optional),
+                read_predict(
+                    document, lane.signatures, optional=lane.optional, max_rows=self._max_rows
+                ),
                 checked_request_id(headers[REQUEST_ID]) if REQUEST_ID in headers else "",
                 alias,
                 checked_event_time(headers[EVENT_TIME]) if EVENT_TIME in headers else None,
                 request.arrival_s + self._timeout_s,
             )
         except InvalidRequest as error:
-            self._refuse(lane, request, 400, str(error), alias=alias, document=document)
+            self._refuse(lane, request, error.status, str(error), alias=alias, document=document)
             return
         if not lane.submit(attempt):
             self.answer(request, error_reply(
@@ -151,8 +155,9 @@ class Server:
         request_id = request.headers.get(REQUEST_ID, "")[:LONGEST_REQUEST_ID]
         reply = error_reply(status, message)
         payload = lane.recorder.refused(
-            request, status, message, request_id=request_id, alias=alias, rows=rows_in(document)
-        )
+            request, status, message, request_id=request_id, alias=alias, rows=rows_in(document),
+            omit_body=most_rows(document) > self._max_rows,
+        )  # fmt: skip
         outcome = Outcome(request, status, reply.body, id_header(request_id))
         if payload is None:
             self.deliver([outcome])

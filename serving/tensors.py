@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, islice
 from types import NoneType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,8 @@ _TYPE_NAMES = {"float32": "float", "float64": "double", "float16": "half"}
 
 class InvalidRequest(BadInputError):
     """A request that is not as it must be: HTTP 400, with the message as the ``error``."""
+
+    status: ClassVar[int] = 400
 
 
 class Misfit(Exception):

@@ -122,7 +122,7 @@ class Worker:
             self._metrics,
             values=self.values,
             not_ready=self.not_ready,
-            intakes=intakes(self._policies.of),
+            intakes=intakes(self._policies.of, serving.max_request_rows),
             loop=self._loop,
         )
         timeout_s = serving.request_timeout.total_seconds()
@@ -133,6 +133,7 @@ class Worker:
             early=self._early,
             timeout_s=timeout_s,
             max_json_depth=serving.max_json_depth,
+            max_rows=serving.max_request_rows,
             pages=pages.table(),
         )
         self._loader = Loader(

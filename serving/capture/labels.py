@@ -16,6 +16,7 @@ from trueup.records.input_spec import Role
 from trueup.serving.capture.documents import write_json
 from trueup.serving.capture.policy import CapturePolicy
 from trueup.serving.capture.sent_rows import (
+    ANY,
     ROWS_OF_A_FRAME,
     ModelBatch,
     PolicyOf,
@@ -32,18 +33,24 @@ _KEYS = frozenset({"id", "key", "label", "labelled_at"})
 _ID = re.compile(r"(.+)/\d{1,9}|[0-9a-z]{8,40}-\d{1,18}-\d{1,9}", re.DOTALL)
 
 
-def parse_labels(body: bytes, *, ndjson: bool, arrival_us: int, policy_of: PolicyOf) -> Taken:
+def parse_labels(
+    body: bytes, *, ndjson: bool, arrival_us: int, policy_of: PolicyOf, max_rows: int = ANY
+) -> Taken:
     """The labels of a body as frames. Each of their rows is an object of ``id`` or ``key``,
     ``label``, and ``labelled_at`` (ISO 8601 in UTC; the arrival where none was given). Keys go
     through the column policies, as the variables they are to be joined with did.
 
     :param ndjson: one object a line, each with its ``model``.
+    :param max_rows: that the body may have.
+    :raises TooManyRowsError: when it has more.
     :raises UnknownModelError: when the one model of a JSON body is unknown.
     :raises BadInputError: when the body as a whole cannot be read.
     """
     taken = Taken()
     labels: dict[str, list[dict[str, Any]]] = {}
-    sent = rows_sent(body, ndjson=ndjson, list_key="labels", policy_of=policy_of, taken=taken)
+    sent = rows_sent(
+        body, ndjson=ndjson, list_key="labels", policy_of=policy_of, taken=taken, max_rows=max_rows
+    )
     for row in sent:
         try:
             label = _label(row, captured_policy(policy_of, row.model), arrival_us)

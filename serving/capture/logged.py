@@ -13,6 +13,7 @@ from trueup.records.input_spec import FLOAT_DTYPES, INTEGER_DTYPES, InputSpec, V
 from trueup.serving.capture.documents import write_json
 from trueup.serving.capture.policy import CapturePolicy
 from trueup.serving.capture.sent_rows import (
+    ANY,
     ROWS_OF_A_FRAME,
     ModelBatch,
     PolicyOf,
@@ -76,19 +77,25 @@ class _Groups:
         return {place: group for place, group in self.by_place.items() if place.model == model}
 
 
-def parse_logged(body: bytes, *, ndjson: bool, arrival_us: int, policy_of: PolicyOf) -> Taken:
+def parse_logged(
+    body: bytes, *, ndjson: bool, arrival_us: int, policy_of: PolicyOf, max_rows: int = ANY
+) -> Taken:
     """The rows of a body as frames, each row through its model's column policies.
 
     Rows of one ``request_id`` come into one frame, in their order, so that labels find them as
     ``<request_id>/<row>``. Rows are not sampled: who sends them has chosen them.
 
     :param ndjson: one object a line, each with its ``model``.
+    :param max_rows: that the body may have.
+    :raises TooManyRowsError: when it has more.
     :raises UnknownModelError: when the one model of a JSON body is unknown.
     :raises BadInputError: when the body as a whole cannot be read.
     """
     taken = Taken()
     groups = _Groups()
-    sent = rows_sent(body, ndjson=ndjson, list_key="rows", policy_of=policy_of, taken=taken)
+    sent = rows_sent(
+        body, ndjson=ndjson, list_key="rows", policy_of=policy_of, taken=taken, max_rows=max_rows
+    )
     for row in sent:
         try:
             _take(row, groups, captured_policy(policy_of, row.model))

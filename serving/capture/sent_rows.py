@@ -3,6 +3,8 @@ rows, or one JSON object a line, of which each good one is taken and each bad on
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,11 +17,23 @@ from trueup.serving.capture.policy import CapturePolicy
 #: Model's name → its policy; ``None`` for a model that there is not.
 PolicyOf = Callable[[str], CapturePolicy | None]
 SHOWN_REASONS = 10
+ANY = sys.maxsize
+_LINE = re.compile(rb"^[^\S\n]*[^\s][^\n]*$", re.MULTILINE)
 ROWS_OF_A_FRAME = 1000
 
 
 class UnknownModelError(BadInputError):
     """A body names a model that there is not (404)."""
+
+
+class TooManyRowsError(BadInputError):
+    """A body has more rows than one may have (413)."""
+
+    def __init__(self, rows: int, most: int) -> None:
+        super().__init__(
+            f"the body has {rows} rows, and {most} are allowed (setting "
+            "serving.max_request_rows): send it in parts"
+        )
 
 
 class RowError(BadInputError):
@@ -66,14 +80,24 @@ class Taken:
 
 
 def rows_sent(
-    body: bytes, *, ndjson: bool, list_key: str, policy_of: PolicyOf, taken: Taken
+    body: bytes,
+    *,
+    ndjson: bool,
+    list_key: str,
+    policy_of: PolicyOf,
+    taken: Taken,
+    max_rows: int = ANY,
 ) -> Iterator[SentRow]:
     """The rows of ``body``; those that cannot even be told are refused in ``taken``.
 
     :raises UnknownModelError: when the one model of a JSON body is unknown.
+    :raises TooManyRowsError: when it has more than ``max_rows``; nothing may be kept of it.
     :raises BadInputError: when the body as a whole cannot be read.
     """
     if ndjson:
+        lines = _line_count(body, max_rows)
+        if lines > max_rows:
+            raise TooManyRowsError(lines, max_rows)
         yield from _lines(body, policy_of, taken)
         return
     document = _document(body)
@@ -83,6 +107,8 @@ def rows_sent(
     rows = document.get(list_key)
     if not isinstance(rows, list) or not rows:
         raise BadInputError(f'the body needs a non-empty array "{list_key}"')
+    if len(rows) > max_rows:
+        raise TooManyRowsError(len(rows), max_rows)
     model, version = _model_and_version(document)
     if policy_of(model) is None:
         raise UnknownModelError(f"there is no model {model!r}")
@@ -91,6 +117,12 @@ def rows_sent(
             yield SentRow(index, model, version, content)
         else:
             taken.refuse(index, "it is no object")
+
+
+def _line_count(body: bytes, enough: int) -> int:
+    """Lines that are not empty; where there are not more than ``enough`` of any, all of them."""
+    lines = body.count(b"\n") + 1
+    return lines if lines <= enough else sum(1 for _ in _LINE.finditer(body))
 
 
 def _lines(body: bytes, policy_of: PolicyOf, taken: Taken) -> Iterator[SentRow]:

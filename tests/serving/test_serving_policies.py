@@ -47,7 +47,7 @@ def test_before_the_registry_was_read_nobody_is_told_that_there_is_no_such_model
         policies.of("m")
     for what, list_key in ((What.CAPTURE, "rows"), (What.LABELS, "labels")):
         request: Any = _Request(b'{"model": "m", "%b": [{}]}' % list_key.encode())
-        reply, payloads, _ = intakes(policies.of)[what](request)
+        reply, payloads, _ = intakes(policies.of, 100)[what](request)
         assert (reply.status, payloads) == (503, [])
 
 
