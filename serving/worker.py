@@ -34,6 +34,7 @@ from trueup.serving.http_connection import HttpConnection
 from trueup.serving.http_state import Limits, ServerState
 from trueup.serving.intake import intakes
 from trueup.serving.lane import Lane
+from trueup.serving.large_bodies import LargeBodies
 from trueup.serving.late_store import LateStore
 from trueup.serving.listen import (
     accept_on,
@@ -127,10 +128,17 @@ class Worker:
         )
         timeout_s = serving.request_timeout.total_seconds()
         self._early = EarlyRequests(lambda: self._loader.why_wait(), timeout_s)
+        self._large = LargeBodies(
+            self._loop,
+            self._fleet,
+            max_depth=serving.max_json_depth,
+            max_rows=serving.max_request_rows,
+        )
         self._server = Server(
             fleet=self._fleet,
             scribe=self._scribe,
             early=self._early,
+            large=self._large,
             timeout_s=timeout_s,
             max_json_depth=serving.max_json_depth,
             max_rows=serving.max_request_rows,
@@ -193,6 +201,7 @@ class Worker:
             return max(_LEAST_WAIT_S, limit - monotonic())
 
         self._loader.ask_to_stop()
+        self._large.close()
         for served in self._fleet.served():
             served.lane.close(left_s())
         self._scribe.close(left_s())

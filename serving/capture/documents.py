@@ -9,6 +9,9 @@ from typing import Any
 import orjson
 
 from trueup.datasets.column_policies import is_b64
+from trueup.serving.json_parts import LARGE, parse_in_parts
+
+_DEPTH = 500
 
 Rows = list[dict[str, Any]]
 
@@ -18,6 +21,12 @@ def read_json(body: bytes) -> Any:
 
     :raises ValueError: when it is no JSON, or nested beyond reason.
     """
+    if len(body) > LARGE:  # in a thread that does not want to hold up the others
+        return parse_in_parts(body, _read, max_depth=_DEPTH)
+    return _read(body)
+
+
+def _read(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except ValueError:

@@ -32,6 +32,7 @@ from trueup.serving.http_connection import HttpConnection
 from trueup.serving.http_state import Limits, ServerState
 from trueup.serving.intake import intakes
 from trueup.serving.lane import Lane
+from trueup.serving.large_bodies import LargeBodies
 from trueup.serving.listen import accept_on, bind
 from trueup.serving.metrics import MetricsFolder, ModelCounts
 from trueup.serving.pages import Pages
@@ -105,10 +106,14 @@ class InProcess:
         self.scribe = Scribe(self.writer, self.deliver)
         self.policy = CapturePolicy("m", ModelCaptureSettings(), SPEC, bytes(32))
         timeout_s: float = self._options["timeout_s"]
+        self.large = LargeBodies(
+            self.loop, self.fleet, max_depth=64, max_rows=int(self._options["max_rows"])
+        )
         self.server = Server(
             fleet=self.fleet,
             scribe=self.scribe,
             early=EarlyRequests(lambda: "", timeout_s),
+            large=self.large,
             timeout_s=timeout_s,
             max_json_depth=64,
             max_rows=int(self._options["max_rows"]),
@@ -181,6 +186,7 @@ class InProcess:
         self.loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(LONG_S)
         assert not self._thread.is_alive()
+        self.large.close()
         for lane in self.lanes:
             assert lane.close(LONG_S)
         assert self.scribe.close(LONG_S)
