@@ -103,10 +103,12 @@ class FleetView:
     """All of it at one moment.
 
     :param statuses: of all versions that are or were here, by model, newest version first.
+    :param draining: versions that get no request any more and answer those they have.
     """
 
     models: Mapping[str, ModelView] = field(default_factory=dict)
     statuses: Mapping[str, tuple[VersionStatus, ...]] = field(default_factory=dict)
+    draining: tuple[ServedVersion, ...] = ()
 
 
 class Fleet:
@@ -159,3 +161,7 @@ class Fleet:
     def served(self) -> list[ServedVersion]:
         """All versions that answer requests."""
         return [each for model in self._view.models.values() for each in model.versions.values()]
+
+    def held(self) -> list[ServedVersion]:
+        """All versions that may have requests: those that get them, and those that are draining."""
+        return [*self.served(), *self._view.draining]

@@ -140,6 +140,7 @@ class Holdings:
                     name: tuple(known[number] for number in sorted(known, reverse=True))
                     for name, known in self._statuses().items()
                 },
+                tuple(served for served, _ in self._draining),
             )
         )
 

@@ -202,8 +202,8 @@ class Worker:
 
         self._loader.ask_to_stop()
         self._large.close()
-        for served in self._fleet.served():
-            served.lane.close(left_s())
+        for held in self._fleet.held():
+            held.lane.close(left_s())
         self._scribe.close(left_s())
         self._writer.close()
         if not self._loader.stop(left_s()):
@@ -214,14 +214,12 @@ class Worker:
         while True:
             await asyncio.sleep(_TICK_S)
             self._writer.tick()
-            self._server.end_overdue(self._lanes(), monotonic())
+            held = [each.lane for each in self._fleet.held()]
+            self._server.end_overdue(held, monotonic())
             self._server.admit_early(monotonic())
 
     def _deliver(self, outcomes: list[Outcome]) -> None:
         self._loop.call_soon_threadsafe(self._server.deliver, outcomes)
-
-    def _lanes(self) -> list[VersionLane]:
-        return [served.lane for served in self._fleet.served()]
 
     def not_ready(self) -> str:
         """Why this worker cannot predict yet, or not any more; empty when it can."""
@@ -246,7 +244,7 @@ class Worker:
                 str(status): count
                 for status, count in sorted(summed(self._server.replies, state.refused).items())
             },
-            "versions": [lane.values() for lane in self._lanes()],
+            "versions": [each.lane.values() for each in self._fleet.served()],
         }
 
     # --- the loader's port: called in its thread

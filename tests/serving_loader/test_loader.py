@@ -197,6 +197,23 @@ def test_a_version_stays_in_memory_while_it_has_requests(
     assert site.states() == {2: "END", 1: "AVAILABLE"}
 
 
+def test_what_drains_is_among_what_is_looked_after(site: Site) -> None:
+    """Requests of a version that was swapped out have deadlines, too."""
+    site.add("one")
+    site.loader.round()
+    first = site.port.lanes[0]
+    first.busy = True
+    site.add("two")
+    site.loader.round()
+    assert [each.lane for each in site.fleet.served()] == site.port.lanes[1:]
+    assert {id(each.lane) for each in site.fleet.held()} == set(map(id, site.port.lanes))
+    site.loader.round()
+    assert first in [each.lane for each in site.fleet.held()]
+    first.busy = False
+    site.loader.round()
+    assert [each.lane for each in site.fleet.held()] == site.port.lanes[1:]
+
+
 def test_ended_versions_are_shown_for_a_while(site: Site) -> None:
     for number in range(1, 13):
         site.add(str(number))
