@@ -245,7 +245,6 @@ class HttpConnection(asyncio.Protocol):
         self.deadline = NEVER
         if request.refusal is not None:
             status, body, headers, content_type = request.refusal
-            self._state.refused[status] += 1
             request.reply(status, body, content_type=content_type, headers=headers)
         elif request.body and "content-encoding" in request.headers:
             self._unpack(request)
@@ -294,7 +293,6 @@ class HttpConnection(asyncio.Protocol):
             else:
                 self._ask(request)
         else:
-            self._state.refused[found.status] += 1
             request.reply(found.status, found.body, headers=found.headers)
 
     def send(
@@ -312,6 +310,7 @@ class HttpConnection(asyncio.Protocol):
             ending = KEEP_ALIVE
         head = head_of(status, len(body), content_type, headers, state.date, ending)
         request.connection = None
+        state.replies[status] += 1
         self._current = None
         state.pending -= request.cost
         transport = self._transport
@@ -343,7 +342,7 @@ class HttpConnection(asyncio.Protocol):
             self.deadline = now + self._limits.body_timeout_s  # for the replies to be taken
             transport.close()
             return
-        self._state.refused[tail.status] += 1
+        self._state.replies[tail.status] += 1
         date = self._state.date
         size = len(tail.body)
         transport.write(

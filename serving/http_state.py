@@ -66,8 +66,8 @@ class ServerState:
 
     :ivar pending: bytes of requests that are being received or were not answered yet.
     :ivar draining: replies end their connections; set by :meth:`drain`.
-    :ivar refused: answers that connections gave by themselves, by status: requests that no
-        application saw (malformed, too large, too slow, too many).
+    :ivar replies: all of them, by status: of the application, and those that connections give by
+        themselves (malformed, too large, too slow, too many). Also 499: the client had left.
     :ivar accepted: connections since the start.
     :ivar now: ``time.monotonic()``, at most one sweep old.
     """
@@ -84,7 +84,7 @@ class ServerState:
         "loop",
         "now",
         "pending",
-        "refused",
+        "replies",
     )
 
     def __init__(self, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
@@ -93,7 +93,7 @@ class ServerState:
         self.pending = 0
         self.draining = False
         self.accepted = 0
-        self.refused: Counter[int] = Counter()
+        self.replies: Counter[int] = Counter()
         self.loop = loop
         self._waiters: list[asyncio.Future[None]] = []
         shortest = min(limits.head_timeout_s, limits.body_timeout_s, limits.idle_timeout_s)

@@ -2,7 +2,8 @@
 
 Workers share a port, so that a scrape reaches any one of them. Each writes its numbers to a file
 every second; who is asked reads the files of all, its own numbers fresh. Series carry the label
-``worker``; a worker that is started anew begins at 0, which Prometheus' ``rate`` understands.
+``worker``; a worker that ends takes its series with it, and one that is started anew begins at 0,
+which Prometheus' ``rate`` understands.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,19 +71,24 @@ class ModelCounts:
         }
 
 
+def file_of(worker: int) -> str:
+    return f"worker-{worker}.json"
+
+
 class MetricsFolder:
     """The numbers of all workers of one server, a file each.
 
-    :param folder: emptied of the files of earlier servers by the supervisor.
+    :param folder: of this server alone (:class:`trueup.serving.metrics_folder.ServerFolder`).
     """
 
     def __init__(self, folder: Path, worker: int) -> None:
         self._folder = folder
         self._worker = worker
+        with suppress(OSError):  # the first write says what is wrong
+            folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, values: Mapping[str, Any]) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self._folder / f"worker-{self._worker}.json", orjson.dumps(values))
+        write_whole(self._folder / file_of(self._worker), orjson.dumps(values))
 
     def all(self, own: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:
         """Values by worker; this worker's are ``own``."""

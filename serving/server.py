@@ -6,7 +6,6 @@ housekeeping do what takes time.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
@@ -60,7 +59,6 @@ class Server:
         pages: Mapping[What, Callable[[Request, Route], None]],
     ) -> None:
         self.requests = 0
-        self.replies: Counter[int] = Counter()
         self._fleet = fleet
         self._scribe = scribe
         self._early = early
@@ -82,7 +80,6 @@ class Server:
             self._pages[where.what](request, where)
 
     def answer(self, request: Request, reply: Reply) -> None:
-        self.replies[reply.status] += 1
         request.reply(
             reply.status, reply.body, content_type=reply.content_type, headers=reply.headers
         )
@@ -90,7 +87,6 @@ class Server:
     def deliver(self, outcomes: Sequence[Outcome]) -> None:
         """Send answers that a lane or the scribe has ready."""
         for outcome in outcomes:
-            self.replies[outcome.status] += 1
             outcome.request.reply(outcome.status, outcome.body, headers=outcome.headers)
 
     def end_overdue(self, lanes: Sequence[VersionLane], now_s: float) -> None:

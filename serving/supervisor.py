@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -53,14 +53,22 @@ class Supervisor:
 
     :param listening: bound and listening; every worker accepts from it.
     :param arguments: for each worker, besides what the supervisor adds.
+    :param ended: called with the index of a worker that has ended.
     """
 
     def __init__(
-        self, listening: socket.socket, count: int, arguments: Sequence[str], *, drain_s: float
+        self,
+        listening: socket.socket,
+        count: int,
+        arguments: Sequence[str],
+        *,
+        drain_s: float,
+        ended: Callable[[int], object] = lambda worker: None,
     ) -> None:
         self._listening = listening
         self._arguments = list(arguments)
         self._drain_s = drain_s
+        self._ended = ended
         self._workers = [_Worker(index) for index in range(count)]
         self._lifeline, self._held = os.pipe()
 
@@ -123,6 +131,7 @@ class Supervisor:
                 worker.index, worker.process.returncode, worker.pause_s,
             )  # fmt: skip
             worker.process = None
+            self._ended(worker.index)
 
     def _put_off(self, worker: _Worker, now: float) -> None:
         healthy = now - worker.started_s >= _HEALTHY_S
@@ -149,12 +158,6 @@ class Supervisor:
                 process.wait()
                 failed = True
         return int(failed)
-
-
-def clear_metrics(folder: Path) -> None:
-    """Remove the numbers of workers of an earlier server."""
-    for path in folder.glob("worker-*.json"):
-        path.unlink(missing_ok=True)
 
 
 def check_spool(spool_dir: Path) -> None:

@@ -82,11 +82,18 @@ class Worker:
 
     :param listening: bound and listening; shared with the other workers.
     :param index: of this worker; 0 also recovers what dead servers left in the spool.
+    :param metrics: name of the server's folder below :data:`METRICS_FOLDER`.
     :param late: others answer meanwhile: accept no connection before the models are loaded.
     """
 
     def __init__(
-        self, settings: Settings, listening: socket.socket, index: int, *, late: bool = False
+        self,
+        settings: Settings,
+        listening: socket.socket,
+        index: int,
+        *,
+        metrics: str,
+        late: bool = False,
     ) -> None:
         serving = settings.serving
         self._settings = settings
@@ -104,7 +111,7 @@ class Worker:
             listens_on=serving.host,
             allowed_hosts=serving.allowed_hosts,
         )
-        self._metrics = MetricsFolder(settings.spool_dir / METRICS_FOLDER, index)
+        self._metrics = MetricsFolder(settings.spool_dir / METRICS_FOLDER / metrics, index)
         self._housekeeping = Housekeeping(
             self._store.engine,
             self._metrics,
@@ -242,7 +249,7 @@ class Worker:
             "capture": asdict(self._writer.stats),
             "replies": {
                 str(status): count
-                for status, count in sorted(summed(self._server.replies, state.refused).items())
+                for status, count in sorted(summed(state.replies).items())
             },
             "versions": [each.lane.values() for each in self._fleet.served()],
         }
@@ -326,6 +333,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--index", type=int, required=True)
     parser.add_argument("--socket", type=int, required=True)
     parser.add_argument("--lifeline", type=int, required=True)
+    parser.add_argument("--metrics", required=True)
     parser.add_argument("--config", type=Path)
     parser.add_argument("--host")
     parser.add_argument("--workers", type=int)
@@ -357,7 +365,7 @@ async def _serve(settings: Settings, asked: argparse.Namespace) -> int:
     loop.add_reader(asked.lifeline, stop.set)
     listening = socket.socket(fileno=asked.socket)
     listening.setblocking(False)
-    worker = Worker(settings, listening, asked.index, late=asked.late)
+    worker = Worker(settings, listening, asked.index, metrics=asked.metrics, late=asked.late)
     await worker.run(stop)
     loop.remove_reader(asked.lifeline)
     return 0

@@ -147,6 +147,7 @@ class InProcess:
         loaded: Any = SimpleNamespace(
             signatures={SIGNATURE.name: SIGNATURE},
             run=lambda name, columns: self._model(columns),
+            metadata={},
         )
         recorder = Recorder("m", number, self.policy, self.writer, SPEC)
         counts = ModelCounts()
@@ -173,6 +174,9 @@ class InProcess:
 
     def post(self, body: bytes, path: str = "/v1/models/m:predict", **headers: str) -> Any:
         return httpx.post(self.url + path, content=body, headers=headers, timeout=LONG_S)
+
+    def get(self, path: str, **headers: str) -> Any:
+        return httpx.get(self.url + path, headers=headers, timeout=LONG_S)
 
     def on_loop(self, work: Callable[[], Any]) -> Any:
         """What ``work`` gives in the loop's thread."""

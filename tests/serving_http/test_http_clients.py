@@ -57,7 +57,7 @@ def test_an_idle_connection_is_closed_in_silence(serve: Any) -> None:
     client = server.connect()
     assert client.ask(GET).status == 200
     assert client.ended()
-    assert server.state.refused == {}
+    assert server.state.replies == {200: 1}
 
 
 def test_the_application_may_take_its_time(serve: Any, wait_until: Callable[..., None]) -> None:

@@ -28,7 +28,8 @@ def serve(
 
     from trueup.config.load import DEFAULT_FILE, load
     from trueup.serving.listen import bind, refuse_exposure, tls_context, url_of
-    from trueup.serving.supervisor import Supervisor, check_spool, check_store, clear_metrics
+    from trueup.serving.metrics_folder import ServerFolder
+    from trueup.serving.supervisor import Supervisor, check_spool, check_store
     from trueup.serving.worker import METRICS_FOLDER
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s server: %(message)s")
@@ -46,15 +47,29 @@ def serve(
         f"Listening on {url_of(listening, tls=tls is not None)} with {serving.workers} "
         f"{'worker' if serving.workers == 1 else 'workers'}; /readyz says when models are loaded."
     )
-    clear_metrics(settings.spool_dir / METRICS_FOLDER)
+    numbers = ServerFolder(settings.spool_dir / METRICS_FOLDER)
     source: Path | None = config or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
-    arguments = ["--host", serving.host, "--workers", str(serving.workers)]
+    arguments = [
+        "--host",
+        serving.host,
+        "--workers",
+        str(serving.workers),
+        "--metrics",
+        numbers.name,
+    ]
     if source is not None:
         arguments += ["--config", str(source.absolute())]
     supervisor = Supervisor(
-        listening, serving.workers, arguments, drain_s=serving.drain_timeout.total_seconds()
+        listening,
+        serving.workers,
+        arguments,
+        drain_s=serving.drain_timeout.total_seconds(),
+        ended=numbers.forget,
     )
-    code = supervisor.run()
-    listening.close()
+    try:
+        code = supervisor.run()
+    finally:
+        numbers.close()
+        listening.close()
     if code:
         raise typer.Exit(code)

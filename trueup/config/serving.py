@@ -44,9 +44,7 @@ class ServingSettings(Section):
     max_json_depth: Annotated[int, Field(ge=4, le=500)] = Field(
         64, description="deepest nesting of a request's JSON"
     )
-    max_request_rows: Count = Field(
-        100_000, description="rows of one request; past it it gets 413"
-    )
+    max_request_rows: Count = Field(100_000, description="rows of one request; past it it gets 413")
     max_connections: Count = Field(10_000, description="connections of one process")
     max_batch_rows: Count = Field(512, description="rows that one call of the model gets at most")
     max_queue_rows: Count = Field(
