@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from trueup.serving.attempt import Outcome
+from trueup.serving.client_words import without_paths
 from trueup.serving.fleet import Fleet, NotServed
 from trueup.serving.http_message import Reply, error_reply
 from trueup.serving.metrics import CONTENT_TYPE, MetricsFolder, exposition
@@ -77,7 +78,12 @@ class Pages:
             _send(request, error_reply(found.status, found.message))
             return
         rows = [
-            VersionStatus(each.version, each.state.value, Code[each.error_code], each.error_message)
+            VersionStatus(
+                each.version,
+                each.state.value,
+                Code[each.error_code],
+                without_paths(each.error_message),
+            )
             for each in found
         ]
         _send(request, Reply(200, status_body(rows)))
@@ -99,7 +105,7 @@ class Pages:
         request.reply(200, b"ok\n", content_type=TEXT)
 
     def _ready(self, request: Request, where: Route) -> None:
-        problem = self._not_ready()
+        problem = without_paths(self._not_ready())
         request.reply(503 if problem else 200, f"{problem or 'ok'}\n".encode(), content_type=TEXT)
 
     def _numbers(self, request: Request, where: Route) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from trueup.errors import TrueupError
 from trueup.serving.attempt import Attempt, Fate, Outcome, id_header
+from trueup.serving.client_words import for_clients, without_paths
 from trueup.serving.http_message import CLIENT_CLOSED_REQUEST, error_reply
 from trueup.serving.json_read import InvalidRequest, assemble
 from trueup.serving.json_write import prepare_outputs
@@ -50,7 +51,7 @@ class Predictor:
             _log.exception("a batch of %d requests failed", len(batch))
             answered = {id(outcome.request) for outcome in outcomes}
             what = " ".join(str(error).split())[:300]
-            body = error_reply(500, f"unexpected {type(error).__name__}: {what}").body
+            body = error_reply(500, f"unexpected {type(error).__name__}: {without_paths(what)}").body
             outcomes += (
                 Outcome(attempt.request, 500, body)
                 for attempt in batch
@@ -107,7 +108,7 @@ class Predictor:
             place = self._recorder.append(written, kept)
         except TrueupError as error:
             self._counts.uncaptured(len(kept))
-            refusal = error_reply(503, str(error)).body
+            refusal = error_reply(503, for_clients(error)).body
             outcomes += [Outcome(a.request, 503, refusal, id_header(a.request_id)) for a in kept]
             return
         if place is None:  # dropped, as the policy for a full disk says; it is counted
@@ -140,18 +141,19 @@ class Predictor:
         return [attempt for attempt, _ in kept], [body for _, body in kept]
 
     def _refuse(self, attempt: Attempt, error: Exception, outcomes: list[Outcome]) -> None:
-        status, message = status_of(error), str(error)
+        status = status_of(error)
+        told = str(error) if isinstance(error, InvalidRequest) else for_clients(error)
         self._counts.refused(status)
         payload = self._recorder.refused(
-            attempt.request, status, message,
+            attempt.request, status, told,
             request_id=attempt.request_id, alias=attempt.alias, rows=attempt.rows,
         )  # fmt: skip
         if payload is not None:
             try:
                 self._recorder.append([payload], [attempt])
             except TrueupError as full:
-                status, message = 503, str(full)
-        body = error_reply(status, message).body
+                status, told = 503, for_clients(full)
+        body = error_reply(status, told).body
         outcomes.append(Outcome(attempt.request, status, body, id_header(attempt.request_id)))
 
 

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from trueup.errors import TrueupError
 from trueup.serving.attempt import Outcome
+from trueup.serving.client_words import for_clients
 from trueup.serving.http_message import error_reply
 
 _log = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ class Scribe:
             if len(batch) > 1:
                 self._write_each(batch, outcomes)
             else:
-                self._refuse(batch, error_reply(503, str(error)).body, outcomes)
+                self._refuse(batch, error_reply(503, for_clients(error)).body, outcomes)
             return False
         outcomes += (
             each.outcome if written or each.dropped is None else each.dropped for each in batch

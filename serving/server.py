@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from trueup.serving.attempt import Attempt, Outcome, id_header
+from trueup.serving.client_words import without_paths
 from trueup.serving.early_requests import EarlyRequests
 from trueup.serving.event_time import moment_us
 from trueup.serving.fleet import NotServed
@@ -103,7 +104,8 @@ class Server:
         """Answer what had come before the models were loaded, or has waited too long for them."""
         admitted, late, why = self._early.due(now_s)
         for request in late:
-            self.answer(request, error_reply(499 if request.gone else 503, f"not ready: {why}"))
+            sentence = f"not ready: {without_paths(why)}"
+            self.answer(request, error_reply(499 if request.gone else 503, sentence))
         for request, where in admitted:
             self._predict(request, where)
 

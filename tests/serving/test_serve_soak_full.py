@@ -96,7 +96,9 @@ def test_reject_answers_503_at_once_and_recovers(site: Site, small_disk: Path) -
     filler = fill(small_disk)  # by others, this time
     refused = server.predict({"x": 0.0, "name": "a"}, **{"X-Request-Id": "refused-0"})
     assert refused.status_code == 503
-    assert str(small_disk) in refused.json()["error"]
+    assert "the capture has no room" in refused.json()["error"]
+    assert str(small_disk) not in refused.text
+    assert str(small_disk) in server.log.read_text()
     filler.unlink()
     until("an answer", lambda: server.predict({"x": 0.0, "name": "a"}).status_code == 200)
     assert metric(server, "trueup_capture_rejected_frames_total") > load.statuses[503]

@@ -62,7 +62,7 @@ def test_what_is_written_is_answered_as_it_was_to_be() -> None:
 def test_without_room_the_answer_is_503_and_says_why() -> None:
     got, _ = answered("full", Written(outcome(), [b"a"]))
     assert [each.status for each in got] == [503]
-    assert b"the spool is full" in got[0].body
+    assert b"the capture has no room" in got[0].body
 
 
 def test_one_that_has_no_room_does_not_refuse_the_others() -> None:
