@@ -69,6 +69,7 @@ class Supervisor:
         self._arguments = list(arguments)
         self._drain_s = drain_s
         self._ended = ended
+        self._stop_began_s = 0.0
         self._workers = [_Worker(index) for index in range(count)]
         self._lifeline, self._held = os.pipe()
 
@@ -95,6 +96,10 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             os.close(self._held)
             os.close(self._lifeline)
+
+    def left_to_drain_s(self) -> float:
+        """What stopping has left of the time to drain."""
+        return max(0.0, self._stop_began_s + self._drain_s - monotonic())
 
     def _start_due(self, now: float) -> None:
         for worker in self._workers:
@@ -140,12 +145,13 @@ class Supervisor:
 
     def _stop(self, why: str) -> int:
         _log.info("%s: draining", why)
+        self._stop_began_s = monotonic()
         refuse_newcomers(self._listening)
         self._listening.close()  # else the port would seem open while the workers drain
         running = [w.process for w in self._workers if w.process is not None]
         for process in running:
             process.send_signal(signal.SIGTERM)
-        limit = monotonic() + self._drain_s + _ENDING_S
+        limit = self._stop_began_s + self._drain_s + _ENDING_S
         failed = False
         for process in running:
             try:

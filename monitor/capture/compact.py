@@ -54,10 +54,14 @@ from trueup.records.capture import CaptureFrame
 from trueup.records.keys import EPOCH
 from trueup.store.blobs import BlobRoot
 from trueup.store.engine import reading
+from trueup.store.uploaded import delete_uploaded, fetch, tidy, uploaded_segments
 
 BLOCK_FRAMES = 1 << 13
 BLOCK_BYTES = 8 << 20
 """Frames that are decoded at once, at most."""
+
+UPLOADED = ".uploaded"
+"""Folder in the spool for copies of segments that servers have uploaded."""
 
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32
 
@@ -118,7 +122,7 @@ def compact_once(
     progress: Progress | None = None,
     most: int | None = None,
 ) -> CompactionReport:
-    """Compact all sealed segments of this machine's spool.
+    """Compact all sealed segments of this machine's spool, and those that servers have uploaded.
 
     One that cannot be compacted is left where it is, named in the report, and holds no other up.
 
@@ -131,21 +135,56 @@ def compact_once(
         report.recovered += recovery.path is not None
         if recovery.problem:
             report.failed[recovery.segment_id] = recovery.problem
-    found = sealed_segments(settings.spool_dir)[:most]
-    if not found:
-        return report
-    done = register(engine, [_as_found(segment) for segment in found])
     run = _Run(settings, engine, blobs, now, labels, report)
+    found = sealed_segments(settings.spool_dir)[:most]
+    if found:
+        _compact_spool(run, engine, found, progress)
+    _compact_uploaded(run, settings, engine, blobs, None if most is None else most - len(found))
+    return report
+
+
+def _compact_spool(
+    run: _Run, engine: Engine, found: list[SegmentFile], progress: Progress | None
+) -> None:
+    host = platform.node()
+    done = register(engine, [_as_found(segment, host, str(segment.path)) for segment in found])
     total, read = sum(segment.bytes for segment in found), 0
     for segment in found:
         run.take(segment, is_done=segment.segment_id in done)
         read += segment.bytes
         if progress is not None:
             progress(read, total)
-    return report
 
 
-def _as_found(segment: SegmentFile) -> FoundSegment:
+def _compact_uploaded(
+    run: _Run, settings: Settings, engine: Engine, blobs: BlobRoot, most: int | None
+) -> None:
+    """One at a time, by a copy beside the spool, which is compacted as those in the spool are."""
+    folder = settings.spool_dir / UPLOADED
+    found = uploaded_segments(blobs)
+    tidy(folder, {each.segment_id for each in found})
+    for each in found[:most]:
+        if not _is_done(engine, each.segment_id):
+            try:
+                segment = fetch(blobs, each, folder)
+            except (FrameError, StoreError) as error:
+                if isinstance(error, StoreError) and error.retry:
+                    raise
+                if not _is_done(engine, each.segment_id):
+                    run.not_taken(each.segment_id, error)
+                continue
+            register(engine, [_as_found(segment, each.host, blobs.uri(each.name))])
+            run.take(segment, is_done=False)
+        if _is_done(engine, each.segment_id):  # by us, or by another process
+            delete_uploaded(blobs, each)
+
+
+def _is_done(engine: Engine, segment_id: str) -> bool:
+    with reading(engine) as connection:
+        return is_compacted(connection, segment_id)
+
+
+def _as_found(segment: SegmentFile, host: str, place: str) -> FoundSegment:
     """With the times that its name and its file tell."""
     try:
         changed = segment.path.stat().st_mtime
@@ -153,7 +192,7 @@ def _as_found(segment: SegmentFile) -> FoundSegment:
         changed = 0.0
     sealed = datetime.fromtimestamp(changed, timezone.utc)
     return FoundSegment(
-        segment.segment_id, platform.node(), str(segment.path),
+        segment.segment_id, host, place,
         minted_at(segment.segment_id) or sealed, sealed, segment.bytes, segment.loss.lost_bytes,
     )  # fmt: skip
 
@@ -200,12 +239,12 @@ class _Run:
             with HeldFile(segment.path):
                 if is_done or not self._compact(segment):
                     report.deleted += 1
-                delete_segment(self._settings.spool_dir, segment.segment_id)
+                delete_segment(segment.path.parent, segment.segment_id)
         except FrameError as error:
-            if error.retry or not segment.path.exists():  # another process is at it, or was
+            if not segment.path.exists():  # another process was quicker
                 report.busy += 1
             else:
-                report.failed[segment.segment_id] = str(error)
+                self.not_taken(segment.segment_id, error)
         except StoreError as error:
             if error.retry and not isinstance(error, ConflictError):
                 raise
@@ -215,6 +254,13 @@ class _Run:
         except Exception as error:  # noqa: BLE001  one segment must not hold the others up
             what = " ".join(str(error).split())[:300]
             report.failed[segment.segment_id] = f"{type(error).__name__}: {what}"
+
+    def not_taken(self, segment_id: str, error: TrueupError) -> None:
+        """Another process is at it, or it cannot be read."""
+        if error.retry:
+            self._report.busy += 1
+        else:
+            self._report.failed[segment_id] = str(error)
 
     def _compact(self, segment: SegmentFile) -> bool:
         """Whether it was this process that did it; if not, another one has done it."""

@@ -19,6 +19,7 @@ from trueup.monitor.capture.parquet_file import PREFIX, blob_name
 from trueup.store.blobs import BlobRoot
 from trueup.store.engine import reading, writing
 from trueup.store.tables import manifest
+from trueup.store.uploaded import remove_unfinished
 
 GRACE = timedelta(hours=24)
 """Age from which a file without a place in the manifest is an orphan."""
@@ -46,6 +47,7 @@ def collect_orphans(
             for name in names:
                 if name not in wanted and blobs.delete(name):
                     report.deleted.append(name)
+    report.deleted += remove_unfinished(blobs, now, grace)
     return report
 
 

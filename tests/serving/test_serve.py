@@ -295,3 +295,19 @@ def test_beyond_loopback_it_needs_a_token(site: Site) -> None:
     until("the token", lambda: server.predict(ROW, **bearer).status_code == 200)
     assert httpx.get(server.url + "/metrics", headers=bearer).status_code == 403
     assert server.stop() == 0
+
+
+def test_a_stopped_server_leaves_its_segments_in_the_blob_root(site: Site) -> None:
+    """As in a container whose disk is gone then."""
+    site.configure("[capture]\nupload_on_stop = true\n")
+    site.add(1)
+    server = site.serve_ready()
+    for number in range(3):
+        answer = server.predict({"x": 0.0, "name": "a"}, **{"X-Request-Id": f"r{number}"})
+        assert answer.status_code == 200
+    assert server.stop() == 0
+    assert "1 segment uploaded" in server.log.read_text()
+    assert not [path for path in site.spool.iterdir() if path.is_file() and "sealed" in path.name]
+    shutil.rmtree(site.spool)
+    assert site.compact()["compacted"] == 1
+    assert sorted(row["request_id"] for row in site.captured()) == ["r0", "r1", "r2"]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trueup.cli.options import ConfigOption
+
+if TYPE_CHECKING:
+    from trueup.config.settings import Settings
+    from trueup.store.blobs import BlobRoot
 
 
 def serve(
@@ -22,7 +26,8 @@ def serve(
     """Answer predictions by TensorFlow Serving's REST API, and capture every request.
 
     Serves what the registry says is live (trueup import, promote) and follows it. SIGTERM or
-    Ctrl-C: what is under way is answered, then the capture is sealed.
+    Ctrl-C: what is under way is answered, then the capture is sealed (and uploaded, where
+    capture.upload_on_stop says so).
     """
     import logging
 
@@ -41,6 +46,7 @@ def serve(
     )
     tls = tls_context(serving)
     check_spool(settings.spool_dir)
+    uploads = _blob_root(settings) if settings.capture.upload_on_stop else None
     refuse_exposure(serving, usable_tokens=check_store(settings.store, serving.host))
     listening = bind(serving.host, serving.rest_port)
     typer.echo(
@@ -68,8 +74,20 @@ def serve(
     )
     try:
         code = supervisor.run()
+        if uploads is not None:
+            from trueup.serving.upload import LEAST_S, upload_spool
+
+            within_s = max(LEAST_S, supervisor.left_to_drain_s())
+            code = int(not upload_spool(settings.spool_dir, uploads, within_s)) or code
     finally:
         numbers.close()
         listening.close()
     if code:
         raise typer.Exit(code)
+
+
+def _blob_root(settings: Settings) -> BlobRoot:
+    """Opened at the start, so that one that cannot be is said then."""
+    from trueup.store.blobs import BlobRoot
+
+    return BlobRoot(settings.blob_root)

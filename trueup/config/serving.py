@@ -106,6 +106,11 @@ class CaptureSettings(Section):
     segment_age: Duration = Field(
         timedelta(seconds=60), description="a segment is sealed at this age, also when idle"
     )
+    upload_on_stop: bool = Field(
+        False,
+        description="when the server stops, move the spool to the blob root; for containers whose "
+        "disk is gone then",
+    )
 
 
 class ColumnPolicy(Section):
