@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import cast
 
 from trueup.serving.http_body import ENCODINGS, INLINE_BYTES, unpack, unpacking_thread
+from trueup.serving.http_head import too_many_bytes
 from trueup.serving.http_message import (
     CLIENT_CLOSED_REQUEST,
     CLOSE,
@@ -285,6 +286,10 @@ class HttpConnection(asyncio.Protocol):
     def _unpacked(self, request: Request, found: bytes | Reply) -> None:
         if isinstance(found, bytes):
             more = len(found) - len(request.body)
+            if self._state.pending + more > self._limits.max_pending:  # as for a body as sent
+                request.keep_alive = False
+                found = too_many_bytes()
+        if isinstance(found, bytes):
             request.cost += more
             self._state.pending += more
             request.body = found

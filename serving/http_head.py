@@ -82,6 +82,10 @@ def _coding_problem(headers: dict[str, str]) -> Reply | None:
     return None
 
 
+def too_many_bytes() -> Reply:
+    return error_reply(503, "Too many bytes of requests wait (setting serving.max_pending)")
+
+
 def too_large(limits: Limits) -> Reply:
     return error_reply(
         413, f"The request body has more than {limits.max_body} bytes (setting serving.max_body)"

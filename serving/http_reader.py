@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import httptools
 
-from trueup.serving.http_head import SINGLE, head_problem, too_large
+from trueup.serving.http_head import SINGLE, head_problem, too_large, too_many_bytes
 from trueup.serving.http_message import Connection, Reply, Request, error_reply, internal_error
 from trueup.serving.http_state import Limits, ServerState
 
@@ -222,9 +222,7 @@ class RequestReader:
 
     def _check_pending(self) -> None:
         if self._state.pending > self._limits.max_pending:
-            self._stop(
-                error_reply(503, "Too many bytes of requests wait (setting serving.max_pending)")
-            )
+            self._stop(too_many_bytes())
 
     def _head_too_large(self) -> Reply:
         return error_reply(

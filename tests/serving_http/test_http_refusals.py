@@ -209,6 +209,28 @@ def test_bytes_that_wait_are_bounded(serve: Any, wait_until: Callable[..., None]
     assert server.connect().ask(half + b"x" * 20_000).status == 200
 
 
+def test_unpacked_bytes_that_wait_are_bounded_too(
+    serve: Any, wait_until: Callable[..., None]
+) -> None:
+    server = serve(max_pending=100_000, max_body=80_000)
+    packed = gzip.compress(bytes(70_000))
+    lines = (b"Content-Encoding: gzip", b"Content-Length: %d" % len(packed))
+    echo = head(*lines) + packed
+    server.connect().send(echo.replace(b"/echo", b"/hold"))
+    wait_until(lambda: server.held)
+    assert server.state.pending == 70_000
+    client = server.connect()
+    refused = client.ask(echo)
+    assert refused.status == 503
+    assert "serving.max_pending" in refused.error
+    assert refused.headers["connection"] == "close"
+    assert client.ended()
+    assert server.state.pending == 70_000
+    server.call(server.held[0].reply, 200, b"")
+    wait_until(server.settled)
+    assert server.connect().ask(echo).status == 200
+
+
 def test_pipelined_requests_count_as_waiting(serve: Any, wait_until: Callable[..., None]) -> None:
     server = serve(max_pending=50_000)
     client = server.connect().send(GET.replace(b"/echo", b"/hold"))
