@@ -62,7 +62,7 @@ _said = Said()
 
 
 def for_clients(error: Exception) -> str:
-    """The sentence for clients about ``error``, which is ours and not theirs; logs the whole one."""
+    """The sentence for clients about ``error``, which is ours, not theirs; logs the whole one."""
     whole = str(error)
     told = CAPTURE_FULL if isinstance(error, CaptureFullError) else without_paths(whole)
     if told != whole:

@@ -15,6 +15,7 @@ import numpy as np
 
 from trueup.serving.input_shapes import completed_dims, dims_of, shape_misfit
 from trueup.serving.json_text import parse_json as parse_json
+from trueup.serving.row_limit import TooManyRows
 from trueup.serving.signature import DEFAULT_SIGNATURE, Signature, TensorSpec
 from trueup.serving.tensors import (
     REQUIRED,
@@ -33,18 +34,6 @@ _NOTHING: Mapping[str, Any] = {}
 _ABSENT: Any = object()
 _SCALAR: Dims = ()
 _ANY = sys.maxsize
-
-
-class TooManyRows(InvalidRequest):
-    """A request of more rows than one may have: HTTP 413."""
-
-    status = 413
-
-    def __init__(self, rows: int, most: int) -> None:
-        super().__init__(
-            f"the request has {rows} rows, and {most} are allowed (setting "
-            "serving.max_request_rows): send it in parts"
-        )
 
 
 class Instances:
@@ -119,21 +108,6 @@ def read_predict(
     if inputs is _ABSENT:
         raise InvalidRequest("Missing 'inputs' or 'instances' key")
     return _read_inputs(signature, inputs, optional, max_rows)
-
-
-def most_rows(document: Any) -> int:
-    """How many rows a request's document could be taken for, whatever else is wrong with it.
-
-    >>> most_rows({"inputs": {"x": [1, 2], "y": 0}}), most_rows([1, 2, 3])
-    (2, 0)
-    """
-    if type(document) is not dict:
-        return 0
-    inputs = document.get("inputs")
-    columns = inputs.values() if type(inputs) is dict else (inputs,)
-    return max(
-        len(each) for each in (*columns, document.get("instances"), []) if type(each) is list
-    )
 
 
 def assemble(

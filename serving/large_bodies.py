@@ -18,11 +18,10 @@ from trueup.serving.json_parts import parse_in_parts
 from trueup.serving.json_read import (
     Instances,
     InvalidRequest,
-    TooManyRows,
-    most_rows,
     parse_json,
     read_predict,
 )
+from trueup.serving.row_limit import TooManyRows, most_rows
 
 if TYPE_CHECKING:
     from trueup.serving.http_message import Request

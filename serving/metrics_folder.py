@@ -19,8 +19,8 @@ _LOCK = ".lock"
 
 
 class ServerFolder:
-    """The folder ``name`` in ``parent``. Folders of servers that are dead are removed: the lock tells
-    (never a process id, which two containers may have in common).
+    """The folder ``name`` in ``parent``. Folders of servers that are dead are removed: the lock
+    tells (never a process id, which two containers may have in common).
 
     :raises OSError: it cannot be made.
     """

@@ -51,7 +51,9 @@ class Predictor:
             _log.exception("a batch of %d requests failed", len(batch))
             answered = {id(outcome.request) for outcome in outcomes}
             what = " ".join(str(error).split())[:300]
-            body = error_reply(500, f"unexpected {type(error).__name__}: {without_paths(what)}").body
+            body = error_reply(
+                500, f"unexpected {type(error).__name__}: {without_paths(what)}"
+            ).body
             outcomes += (
                 Outcome(attempt.request, 500, body)
                 for attempt in batch

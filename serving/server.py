@@ -21,10 +21,11 @@ from trueup.serving.http_message import (
     error_reply,
     internal_error,
 )
-from trueup.serving.json_read import InvalidRequest, most_rows, parse_json, read_predict
+from trueup.serving.json_read import InvalidRequest, parse_json, read_predict
 from trueup.serving.large_bodies import LARGE, LargeBodies, Read, result_of
 from trueup.serving.rest_bodies import unimplemented
 from trueup.serving.routes import NOT_YET, Route, What
+from trueup.serving.row_limit import most_rows
 from trueup.serving.scribe import Scribe, Written
 
 if TYPE_CHECKING:
@@ -234,9 +235,7 @@ class Server:
                 omit_body=too_many,
             )  # fmt: skip
 
-        outcome = Outcome(
-            request, status, error_reply(status, message).body, id_header(request_id)
-        )
+        outcome = Outcome(request, status, error_reply(status, message).body, id_header(request_id))
         if len(request.body) <= LARGE:
             self._written_down(outcome, payload())
             return

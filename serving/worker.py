@@ -248,8 +248,7 @@ class Worker:
             },
             "capture": asdict(self._writer.stats),
             "replies": {
-                str(status): count
-                for status, count in sorted(summed(state.replies).items())
+                str(status): count for status, count in sorted(summed(state.replies).items())
             },
             "versions": [each.lane.values() for each in self._fleet.served()],
         }

@@ -14,7 +14,7 @@ import platform
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Protocol
 
 import numpy as np
@@ -39,8 +39,8 @@ from trueup.monitor.capture.model_facts import FactsBook
 from trueup.monitor.capture.parquet_file import NewFile
 from trueup.monitor.capture.segment_rows import (
     Compacted,
-    FoundSegment,
     commit,
+    found_segment,
     is_compacted,
     register,
 )
@@ -51,7 +51,6 @@ from trueup.monitor.capture.set_aside import (
 )
 from trueup.monitor.capture.watermark import watermark_of
 from trueup.records.capture import CaptureFrame
-from trueup.records.keys import EPOCH
 from trueup.store.blobs import BlobRoot
 from trueup.store.engine import reading
 from trueup.store.uploaded import delete_uploaded, fetch, tidy, uploaded_segments
@@ -62,8 +61,6 @@ BLOCK_BYTES = 8 << 20
 
 UPLOADED = ".uploaded"
 """Folder in the spool for copies of segments that servers have uploaded."""
-
-_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32
 
 Progress = Callable[[int, int], None]
 """Called with the bytes of segments that are done, and of all."""
@@ -147,7 +144,7 @@ def _compact_spool(
     run: _Run, engine: Engine, found: list[SegmentFile], progress: Progress | None
 ) -> None:
     host = platform.node()
-    done = register(engine, [_as_found(segment, host, str(segment.path)) for segment in found])
+    done = register(engine, [found_segment(segment, host, str(segment.path)) for segment in found])
     total, read = sum(segment.bytes for segment in found), 0
     for segment in found:
         run.take(segment, is_done=segment.segment_id in done)
@@ -173,7 +170,7 @@ def _compact_uploaded(
                 if not _is_done(engine, each.segment_id):
                     run.not_taken(each.segment_id, error)
                 continue
-            register(engine, [_as_found(segment, each.host, blobs.uri(each.name))])
+            register(engine, [found_segment(segment, each.host, blobs.uri(each.name))])
             run.take(segment, is_done=False)
         if _is_done(engine, each.segment_id):  # by us, or by another process
             delete_uploaded(blobs, each)
@@ -182,37 +179,6 @@ def _compact_uploaded(
 def _is_done(engine: Engine, segment_id: str) -> bool:
     with reading(engine) as connection:
         return is_compacted(connection, segment_id)
-
-
-def _as_found(segment: SegmentFile, host: str, place: str) -> FoundSegment:
-    """With the times that its name and its file tell."""
-    try:
-        changed = segment.path.stat().st_mtime
-    except FileNotFoundError:  # compacted meanwhile
-        changed = 0.0
-    sealed = datetime.fromtimestamp(changed, timezone.utc)
-    return FoundSegment(
-        segment.segment_id, host, place,
-        minted_at(segment.segment_id) or sealed, sealed, segment.bytes, segment.loss.lost_bytes,
-    )  # fmt: skip
-
-
-def minted_at(segment_id: str) -> datetime | None:
-    """When a segment's id was minted (:func:`~trueup.frames.segment_files.mint_segment_id`).
-
-    >>> str(minted_at("0189w6xpg00000000000000000"))
-    '2013-11-21 02:13:20+00:00'
-    """
-    digits = segment_id[:10]
-    if len(segment_id) != 26 or not set(digits) <= set(_DIGITS):
-        return None
-    milliseconds = 0
-    for digit in digits:
-        milliseconds = milliseconds * 32 + _DIGITS.index(digit)
-    try:
-        return EPOCH + timedelta(milliseconds=milliseconds)
-    except OverflowError:
-        return None
 
 
 class _Run:

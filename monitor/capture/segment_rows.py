@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from sqlalchemy import Connection, Engine, insert, select
 
+from trueup.frames.segment_files import SegmentFile
 from trueup.monitor.capture.orphans import refuse_stale
 from trueup.monitor.capture.parquet_file import NewFile
 from trueup.monitor.capture.window_profiles import Partial
+from trueup.records.keys import EPOCH
 from trueup.store.engine import writing
 from trueup.store.tables import SegmentState, manifest, profiles, segments
 from trueup.store.updates import insert_if_absent, must_update, try_update
+
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,40 @@ class FoundSegment:
     sealed_at: datetime
     bytes: int
     lost_bytes: int
+
+
+def found_segment(segment: SegmentFile, host: str, place: str) -> FoundSegment:
+    """With the times that its name and its file tell.
+
+    :param place: the path or URL at which ``host`` has left it.
+    """
+    try:
+        changed = segment.path.stat().st_mtime
+    except FileNotFoundError:  # compacted meanwhile
+        changed = 0.0
+    sealed = datetime.fromtimestamp(changed, timezone.utc)
+    return FoundSegment(
+        segment.segment_id, host, place,
+        minted_at(segment.segment_id) or sealed, sealed, segment.bytes, segment.loss.lost_bytes,
+    )  # fmt: skip
+
+
+def minted_at(segment_id: str) -> datetime | None:
+    """When a segment's id was minted (:func:`~trueup.frames.segment_files.mint_segment_id`).
+
+    >>> str(minted_at("0189w6xpg00000000000000000"))
+    '2013-11-21 02:13:20+00:00'
+    """
+    digits = segment_id[:10]
+    if len(segment_id) != 26 or not set(digits) <= set(_DIGITS):
+        return None
+    milliseconds = 0
+    for digit in digits:
+        milliseconds = milliseconds * 32 + _DIGITS.index(digit)
+    try:
+        return EPOCH + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        return None
 
 
 def register(engine: Engine, found: Sequence[FoundSegment]) -> set[str]:

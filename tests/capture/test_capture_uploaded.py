@@ -108,7 +108,8 @@ def test_killed_between_upload_and_deletion_each_row_is_there_once(
     lab: Lab, spool_lasts: bool
 ) -> None:
     name = lab.segment(attempts(3))
-    command = [sys.executable, "-c", KILLED, lab.settings.spool_dir, lab.settings.blob_root]
+    command = [sys.executable, "-c", KILLED, str(lab.settings.spool_dir)]
+    command.append(lab.settings.blob_root)
     assert subprocess.run(command, check=False, timeout=LONG_S).returncode == -signal.SIGKILL
     assert sealed_path(lab.settings.spool_dir, name).exists()
     assert len(uploaded_segments(lab.blobs)) == 1

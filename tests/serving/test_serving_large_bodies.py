@@ -197,14 +197,15 @@ def test_one_that_waited_too_long_is_told_so(tmp_path: Path, gate: Gate) -> None
 def test_what_is_being_read_is_answered_before_a_server_ends(tmp_path: Path, gate: Gate) -> None:
     answer: Callable[[], Any] = dict
 
-    def ended(server: InProcess) -> None:
+    def ended(server: InProcess) -> bool:
         until("it drains", lambda: server.state.draining)
         gate.open.set()
+        return True
 
     with serving(tmp_path) as server:
         answer = in_background(lambda: server.post(large()))
         gate.wait()
-        ending = in_background(lambda: ended(server) or True)
+        ending = in_background(lambda: ended(server))
     assert ending()
     found: httpx.Response = answer()
     assert (found.status_code, found.headers["Connection"]) == (200, "close")

@@ -10,7 +10,8 @@ import pytest
 
 from tests.serving.in_process import Columns, serving
 from trueup.records.capture import Body, FrameKind
-from trueup.serving.json_read import TooManyRows, read_predict
+from trueup.serving.json_read import read_predict
+from trueup.serving.row_limit import TooManyRows
 from trueup.serving.signature import Signature, TensorSpec
 
 MOST = 50
