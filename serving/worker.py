@@ -133,6 +133,18 @@ class Worker:
             intakes=intakes(self._policies.of, serving.max_request_rows),
             loop=self._loop,
         )
+        self._server = self._application(pages)
+        self._loader = Loader(
+            self._fleet,
+            self,
+            SnapshotFile(settings.spool_dir),
+            store=shown(open_engine(settings.store.url.get_secret_value())),
+            wait_s=serving.poll_interval.total_seconds(),
+            drain_s=serving.drain_timeout.total_seconds(),
+        )
+
+    def _application(self, pages: Pages) -> Server:
+        serving = self._settings.serving
         timeout_s = serving.request_timeout.total_seconds()
         self._early = EarlyRequests(lambda: self._loader.why_wait(), timeout_s)
         self._large = LargeBodies(
@@ -141,7 +153,7 @@ class Worker:
             max_depth=serving.max_json_depth,
             max_rows=serving.max_request_rows,
         )
-        self._server = Server(
+        return Server(
             fleet=self._fleet,
             scribe=self._scribe,
             early=self._early,
@@ -150,14 +162,6 @@ class Worker:
             max_json_depth=serving.max_json_depth,
             max_rows=serving.max_request_rows,
             pages=pages.table(),
-        )
-        self._loader = Loader(
-            self._fleet,
-            self,
-            SnapshotFile(settings.spool_dir),
-            store=shown(open_engine(settings.store.url.get_secret_value())),
-            wait_s=serving.poll_interval.total_seconds(),
-            drain_s=serving.drain_timeout.total_seconds(),
         )
 
     async def run(self, stop: asyncio.Event) -> None:
