@@ -25,6 +25,7 @@ from trueup.monitor.capture.forget_match import (
     LABEL_COLUMNS,
     Person,
     TheirRows,
+    matching_frames,
     matching_labels,
     matching_rows,
 )
@@ -36,13 +37,28 @@ from trueup.monitor.capture.labels_files import (
     write_waiting,
 )
 from trueup.monitor.capture.labels_items import WAITING
-from trueup.monitor.capture.labels_store import LOOKED_UP, Snapshot, bump, remove_files, snapshot
+from trueup.monitor.capture.labels_store import (
+    LOOKED_UP,
+    Snapshot,
+    are_there,
+    bump,
+    remove_files,
+    snapshot,
+    unnamed_aside,
+)
 from trueup.monitor.capture.model_facts import FactsBook, ModelFacts
 from trueup.monitor.capture.orphans import refuse_stale
-from trueup.monitor.capture.parquet_file import NewFile, blob_name, write_rows
+from trueup.monitor.capture.parquet_file import (
+    REPLACES,
+    SEGMENTS,
+    NewFile,
+    blob_name,
+    write_rows,
+)
+from trueup.monitor.capture.set_aside import put_quarantine
 from trueup.monitor.capture.window_profiles import Partial
 from trueup.store.blobs import BlobRoot
-from trueup.store.engine import writing
+from trueup.store.engine import reading, writing
 from trueup.store.tables import ManifestKind, decisions, manifest, models, profiles
 from trueup.store.updates import insert_if_absent
 
@@ -50,6 +66,8 @@ KIND = "forget"
 """Of the decision that is recorded."""
 
 _ATTEMPTS = 5
+_ROWS = (ManifestKind.ROWS, ManifestKind.RETIRED)
+_ASIDE = ManifestKind.QUARANTINE
 
 Progress = Callable[[int, int], None]
 
@@ -58,6 +76,7 @@ Progress = Callable[[int, int], None]
 class ForgetReport:
     """What was erased (or would be).
 
+    :param aside: frames that could not be read and had been set aside.
     :param labels: resolved labels; :param waiting: those that waited for their row.
     :param left: URLs of old files that could not be deleted: collecting orphans does it.
     """
@@ -65,6 +84,7 @@ class ForgetReport:
     rows: int = 0
     labels: int = 0
     waiting: int = 0
+    aside: int = 0
     files: int = 0
     profiles: int = 0
     digest: str = ""
@@ -72,7 +92,7 @@ class ForgetReport:
 
     @property
     def nothing(self) -> bool:
-        return not (self.rows or self.labels or self.waiting)
+        return not (self.rows or self.labels or self.waiting or self.aside)
 
 
 @dataclass(frozen=True)
@@ -97,9 +117,23 @@ def find(
     progress: Progress | None = None,
 ) -> ForgetReport:
     """What :func:`forget` would erase; nothing is changed."""
-    run = _Run(blobs, snapshot(engine, model, now), person, progress)
-    run.look()
-    return run.report
+    for attempt in range(_ATTEMPTS):
+        run = _Run(blobs, *_seen(engine, model, now), person, progress)
+        try:
+            run.look()
+        except StoreError:
+            if attempt == _ATTEMPTS - 1 or are_there(engine, run.files):
+                raise
+        else:
+            return run.report
+    raise AssertionError("unreachable")
+
+
+def _seen(engine: Engine, model: str, now: datetime) -> tuple[Snapshot, list[LabelFile]]:
+    """Files of the model, and of frames of which it is not known of which model they are."""
+    with reading(engine) as connection:
+        unnamed = unnamed_aside(connection)
+    return snapshot(engine, model, now), unnamed
 
 
 def forget(
@@ -121,13 +155,14 @@ def forget(
     """
     facts = FactsBook(engine, settings).of(model)
     for attempt in range(_ATTEMPTS):
-        run = _Run(blobs, snapshot(engine, model, now), person, progress)
-        run.look()
-        run.report.digest = person.digest(decision.secret)
+        run = _Run(blobs, *_seen(engine, model, now), person, progress)
         try:
+            run.look()
+            run.report.digest = person.digest(decision.secret)
             run.erase(engine, facts, decision, now)
-        except ConflictError:
-            if attempt == _ATTEMPTS - 1:
+        except StoreError as error:
+            changed = isinstance(error, ConflictError) or not are_there(engine, run.files)
+            if attempt == _ATTEMPTS - 1 or not changed:
                 raise
         else:
             return run.report
@@ -136,9 +171,18 @@ def forget(
 
 class _Run:
     def __init__(
-        self, blobs: BlobRoot, seen: Snapshot, person: Person, progress: Progress | None
+        self,
+        blobs: BlobRoot,
+        seen: Snapshot,
+        unnamed: list[LabelFile],
+        person: Person,
+        progress: Progress | None,
     ) -> None:
         self.blobs, self.seen, self.person = blobs, seen, person
+        self.unnamed = {file.id for file in unnamed}
+        self.files = [
+            *seen.rows, *seen.retired, *seen.resolved, *seen.waiting, *seen.aside, *unnamed
+        ]  # fmt: skip
         self.report = ForgetReport()
         self.touched: list[LabelFile] = []
         self.theirs = TheirRows.none()
@@ -147,23 +191,36 @@ class _Run:
 
     def look(self) -> None:
         """Count what is theirs, and note the files that hold it."""
-        files = [*self.seen.rows, *self.seen.resolved, *self.seen.waiting]
-        for done, file in enumerate(files, 1):  # rows come first: they tell whose labels are
-            rows = file.kind is ManifestKind.ROWS
-            if self._count_rows(file) if rows else self._count_labels(file):
+        for done, file in enumerate(self.files, 1):  # rows come first: they tell whose labels are
+            if self._count(file):
                 self.touched.append(file)
             if self._progress is not None:
-                self._progress(done, len(files))
+                self._progress(done, len(self.files))
         self.report.files = len(self.touched)
 
+    def _count(self, file: LabelFile) -> int:
+        if file.kind in _ROWS:
+            return self._count_rows(file)
+        return self._count_frames(file) if file.kind is _ASIDE else self._count_labels(file)
+
     def _count_rows(self, file: LabelFile) -> int:
-        before = self.report.rows
+        count = 0
         for rows in read_tables(self.blobs, file.uri, self.person.columns):
             theirs = matching_rows(self.person, rows)
             if theirs.any():
-                self.report.rows += int(theirs.sum())
+                count += int(theirs.sum())
                 self.theirs = self.theirs.and_of(rows.filter(pa.array(theirs)))
-        return self.report.rows - before
+        if file.kind is ManifestKind.ROWS:
+            self.report.rows += count
+        return count
+
+    def _count_frames(self, file: LabelFile) -> int:
+        count = sum(
+            int(matching_frames(self.person, frames).sum())
+            for frames in read_tables(self.blobs, file.uri, ("payload",))
+        )
+        self.report.aside += count
+        return count
 
     def _count_labels(self, file: LabelFile) -> int:
         count = sum(
@@ -195,11 +252,20 @@ class _Run:
 
     def _rewritten(self, file: LabelFile) -> Iterator[NewFile]:
         model = self.seen.model
-        if file.kind is ManifestKind.ROWS:
+        if file.kind in _ROWS:
             kept = [self._without(rows) for rows in read_tables(self.blobs, file.uri, None)]
             table = pa.concat_tables(kept).combine_chunks()
             if table.num_rows:
-                yield write_rows(self.blobs, table, model, uuid.uuid4().hex)
+                yield write_rows(self.blobs, table, model, uuid.uuid4().hex, file.kind)
+            return
+        if file.kind is _ASIDE:
+            frames = pa.concat_tables(
+                each.filter(pa.array(~matching_frames(self.person, each)))
+                for each in read_tables(self.blobs, file.uri, None)
+            )
+            if frames.num_rows:
+                named = "" if file.id in self.unnamed else model
+                yield put_quarantine(self.blobs, named, frames, file.first_at, uuid.uuid4().hex)
             return
         resolved = file.kind is ManifestKind.LABELS
         columns = RESOLVED.names if resolved else WAITING.names
@@ -249,11 +315,16 @@ class _Run:
         rows = []
         for old, new in self.written:
             details = new.values["details"]
-            if old.kind is ManifestKind.ROWS:
+            at = now
+            if old.kind in _ROWS:
                 before = old.id <= self.seen.scanned_to or bool(old.details.get(LOOKED_UP))
-                details = {**details, LOOKED_UP: before}
+                kept = {name: old.details[name] for name in (SEGMENTS,) if name in old.details}
+                replaces = [*old.details.get(REPLACES, ()), old.uri]
+                details = {**details, **kept, LOOKED_UP: before, REPLACES: replaces}
+            if old.kind is ManifestKind.RETIRED and old.created_at is not None:
+                at = old.created_at  # it goes when it would have gone
             values = {**new.values, "details": details}
-            rows.append({"segment_id": old.segment_id, "created_at": now, **values})
+            rows.append({"segment_id": old.segment_id, "created_at": at, **values})
         if rows:
             connection.execute(insert(manifest), rows)
         remove_files(connection, self.touched)
@@ -321,6 +392,7 @@ def _record(
                 "who_hash": report.digest, "by": sorted(person.key),
                 "request_ids": len(person.request_ids), "rows": report.rows,
                 "labels": report.labels, "waiting_labels": report.waiting,
+                "set_aside": report.aside,
                 "files": report.files, "profiles": report.profiles,
             },
         )

@@ -152,6 +152,22 @@ def matching_labels(person: Person, labels: pa.Table, rows: TheirRows) -> np.nda
     return found
 
 
+def matching_frames(person: Person, frames: pa.Table) -> np.ndarray:
+    """Which frames that were set aside are the person's, bool ``(n,)``: those that hold all their
+    values, or one of the requests' ids, as words."""
+    found = np.zeros(frames.num_rows, bool)
+    for place, payload in enumerate(frames.column("payload").to_pylist()):
+        text = payload.decode("utf-8", "backslashreplace")
+        found[place] = any(_holds(text, request) for request in person.request_ids) or (
+            bool(person.key)
+            and all(
+                _holds(text, plain) or _holds(text, person.key[name])
+                for name, plain in person.plain.items()
+            )
+        )
+    return found
+
+
 def _keyed(person: Person, names: Sequence[str], refs: pa.ChunkedArray) -> np.ndarray:
     if len(names) == 1:
         return _flags(pc.equal(refs, person.key[names[0]]))

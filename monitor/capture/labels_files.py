@@ -22,7 +22,13 @@ from trueup.datasets.columns import coerce, leaf_type
 from trueup.datasets.json_values import array_of
 from trueup.monitor.capture.event_time import moment_of
 from trueup.monitor.capture.labels_items import WAITING
-from trueup.monitor.capture.parquet_file import GROUP_ROWS, NewFile, file_name, read_file
+from trueup.monitor.capture.parquet_file import (
+    GROUP_ROWS,
+    SEGMENTS,
+    NewFile,
+    file_name,
+    read_file,
+)
 from trueup.store.blobs import BlobRoot
 from trueup.store.tables import ManifestKind
 
@@ -57,6 +63,14 @@ class LabelFile:
     first_at: datetime
     last_at: datetime
     details: dict[str, Any] = field(default_factory=dict)
+    created_at: datetime | None = None
+
+    def may_hold(self, sources: Collection[str]) -> bool:
+        """Whether rows of one of these segments may be in this file of rows."""
+        bounds = self.details.get(SEGMENTS)
+        if bounds is None:
+            return self.segment_id in sources
+        return any(bounds[0] <= source <= bounds[1] for source in sources)
 
 
 def write_waiting(blobs: BlobRoot, model: str, table: pa.Table, *, tried: bool) -> NewFile:

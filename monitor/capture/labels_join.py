@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from sqlalchemy import Engine, select
 
 from trueup.config.settings import Settings
-from trueup.errors import ConflictError
+from trueup.errors import ConflictError, StoreError
 from trueup.monitor.capture.labels_files import RESOLVED, LabelFile, read_tables
 from trueup.monitor.capture.labels_found import FoundPairs, Verdicts
 from trueup.monitor.capture.labels_items import WAITING
@@ -39,7 +39,13 @@ from trueup.monitor.capture.labels_sides import (
     row_columns,
     ways_of,
 )
-from trueup.monitor.capture.labels_store import Change, Snapshot, delete_blobs, snapshot
+from trueup.monitor.capture.labels_store import (
+    Change,
+    Snapshot,
+    are_there,
+    delete_blobs,
+    snapshot,
+)
 from trueup.monitor.capture.labels_store import commit as commit
 from trueup.profile.hashing import hash_strings
 from trueup.store.blobs import BlobRoot
@@ -96,11 +102,14 @@ def join_labels(
     :raises ConflictError: others changed the model's labels each time that it was tried.
     """
     for attempt in range(_ATTEMPTS):
-        run = _Run(blobs, snapshot(engine, model, now), now - retention, progress)
+        seen = snapshot(engine, model, now)
+        run = _Run(blobs, seen, now - retention, progress)
         try:
             return run.into(engine, now)
-        except ConflictError:
-            if attempt == _ATTEMPTS - 1:
+        except StoreError as error:
+            conflict = isinstance(error, ConflictError)
+            changed = conflict or not are_there(engine, (*seen.rows, *seen.waiting, *seen.resolved))
+            if attempt == _ATTEMPTS - 1 or not changed:
                 raise
     raise AssertionError("unreachable")
 
@@ -202,7 +211,7 @@ class _Run:
         sources = _sources(labels)
         matched = np.zeros(labels.num_rows, bool)
         for file in self.seen.rows:
-            direct = [Way(By.ROW)] if file.segment_id in sources else []
+            direct = [Way(By.ROW)] if file.may_hold(sources) else []
             if wanted := direct + by_key:
                 for rows in self._rows(file, wanted):
                     ours, theirs = held.pairs(refs_of_rows(rows, wanted))

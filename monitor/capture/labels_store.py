@@ -22,7 +22,7 @@ from trueup.monitor.capture.labels_files import LabelFile
 from trueup.monitor.capture.orphans import refuse_stale
 from trueup.monitor.capture.parquet_file import NewFile, blob_name
 from trueup.store.blobs import BlobRoot
-from trueup.store.engine import writing
+from trueup.store.engine import reading, writing
 from trueup.store.tables import ManifestKind, SegmentState, manifest, segments
 from trueup.store.updates import insert_if_absent, must_update
 
@@ -42,6 +42,8 @@ class Snapshot:
 
     :param upto: the newest id in the manifest; all files with a smaller one are in here.
     :param state: details of the source of resolved labels, as they were.
+    :param retired: files of rows that are in others now. :param aside: of frames that were set
+        aside.
     """
 
     model: str
@@ -51,6 +53,8 @@ class Snapshot:
     rows: tuple[LabelFile, ...] = ()
     waiting: tuple[LabelFile, ...] = ()
     resolved: tuple[LabelFile, ...] = ()
+    retired: tuple[LabelFile, ...] = ()
+    aside: tuple[LabelFile, ...] = ()
 
     @property
     def scanned_to(self) -> int:
@@ -97,8 +101,32 @@ def snapshot(engine: Engine, model: str, now: datetime) -> Snapshot:
     return Snapshot(
         model, source, state, upto,
         by_kind[ManifestKind.ROWS], by_kind[ManifestKind.WAITING_LABELS],
-        by_kind[ManifestKind.LABELS],
+        by_kind[ManifestKind.LABELS], by_kind[ManifestKind.RETIRED],
+        by_kind[ManifestKind.QUARANTINE],
     )  # fmt: skip
+
+
+def source_state(engine: Engine, model: str, now: datetime) -> Snapshot:
+    """:func:`snapshot` without the files."""
+    source = source_id(model)
+    with writing(engine) as connection:
+        insert_if_absent(connection, segments, _new_source(source, model, now))
+        state = connection.execute(
+            select(segments.c.details).where(segments.c.id == source)
+        ).scalar_one()
+    return Snapshot(model, source, state, 0)
+
+
+def are_there(engine: Engine, files: Iterable[LabelFile]) -> bool:
+    """Whether the manifest names all of ``files`` still. If not, one that cannot be read is no
+    failure: others replaced or dropped it."""
+    ids = [file.id for file in files]
+    found = 0
+    with reading(engine) as connection:
+        for start in range(0, len(ids), _IDS_AT_ONCE):
+            chosen = manifest.c.id.in_(ids[start : start + _IDS_AT_ONCE])
+            found += len(connection.scalars(select(manifest.c.id).where(chosen)).all())
+    return found == len(ids)
 
 
 def _new_source(source: str, model: str, now: datetime) -> dict[str, Any]:
@@ -114,17 +142,23 @@ def _files_of(model: str) -> Any:
     return (
         select(
             columns.id, columns.segment_id, columns.kind, columns.uri, columns.rows,
-            columns.first_event_at, columns.last_event_at, columns.details,
+            columns.first_event_at, columns.last_event_at, columns.details, columns.created_at,
         )
         .where(columns.model == model)
         .order_by(columns.id)
     )  # fmt: skip
 
 
+def unnamed_aside(connection: Connection) -> list[LabelFile]:
+    """Files of frames that were set aside, and of which it is not known of which model they are."""
+    chosen = manifest.c.kind == ManifestKind.QUARANTINE.value
+    return [_file(row) for row in connection.execute(_files_of("").where(chosen))]
+
+
 def _file(row: Any) -> LabelFile:
     return LabelFile(
         row.id, row.segment_id, ManifestKind(row.kind), row.uri, row.rows,
-        row.first_event_at, row.last_event_at, row.details or {},
+        row.first_event_at, row.last_event_at, row.details or {}, row.created_at,
     )  # fmt: skip
 
 

@@ -55,7 +55,7 @@ class FactsBook:
         edges, problem = None, ""
         if newest is not None:
             try:
-                edges = _edges(newest.profile_uri, newest.edges_id)
+                edges = edges_of(newest.profile_uri, newest.edges_id)
             except TrueupError as error:
                 problem = f"the baseline of {model} cannot be read, so its rows wait: {error}"
         settings = self._settings.model(model)
@@ -86,7 +86,8 @@ def newest_baseline(connection: Connection, model: str) -> NewestBaseline | None
 _edges_known: dict[tuple[str, str], Edges] = {}
 
 
-def _edges(uri: str, edges_id: str) -> Edges:
+def edges_of(uri: str, edges_id: str) -> Edges:
+    """The edges of the profile at ``uri``, which must be those of that id."""
     key = (uri, edges_id)
     if key not in _edges_known:
         found = open_profile(uri).profile.edges

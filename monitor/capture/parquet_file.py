@@ -22,6 +22,10 @@ from trueup.store.tables import ManifestKind
 PREFIX = "capture"
 """The folder of the blob root in which the files of the manifest are, and no others."""
 
+SEGMENTS, REPLACES = "segments", "replaces"
+"""In the details of a file of rows: the least and the greatest segment whose rows are in it, if
+there are several; the files that it was before rows were erased from it."""
+
 GROUP_ROWS = 1 << 16
 """Most rows of a row group: what a reader has in memory at once."""
 

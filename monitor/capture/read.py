@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 from sqlalchemy import Connection, Engine, select
 
 from trueup.datasets.infer import closest
-from trueup.errors import BadInputError
+from trueup.errors import BadInputError, StoreError
 from trueup.monitor.capture.drift import conformed_table, held_schema
 from trueup.monitor.capture.event_time import microseconds
+from trueup.monitor.capture.moved_files import Moved
 from trueup.monitor.capture.parquet_file import read_file
 from trueup.monitor.capture.row_schema import FIXED, type_of
 from trueup.monitor.capture.window_profiles import table_of
@@ -51,14 +52,19 @@ class Capture:
     _between: tuple[int, int]
     _blobs: BlobRoot
     _labels: Labels | None
+    _moved: Moved
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """The rows, file by file; in order of event time within each."""
+        """The rows, file by file; in order of event time within each.
+
+        Files that others replace or drop meanwhile are no failure: what is erased or past its
+        retention time is left out, what is elsewhere is read there.
+        """
         beside = self._labels.schema if self._labels is not None else pa.schema([])
         own = pa.schema([field for field in self.schema if field.name not in beside.names])
         needed = {*own.names, "event_time", *(_LABEL_NEEDS if beside.names else ())}
         for uri in self._uris:
-            for batch in read_file(self._blobs, uri, columns=needed, between=self._between):
+            for batch in self._read(uri, needed):
                 table = self._within(table_of(batch))
                 if not table.num_rows:
                     continue
@@ -67,6 +73,25 @@ class Capture:
                     ids, times = (table.column(n).combine_chunks() for n in _LABEL_NEEDS)
                     found = _joined(found, self._labels.beside(ids, times))
                 yield from found.select(self.schema.names).combine_chunks().to_batches()
+
+    def _read(self, uri: str, columns: set[str]) -> Iterator[pa.RecordBatch]:
+        while True:
+            found = read_file(self._blobs, uri, columns=columns, between=self._between)
+            try:
+                # A local file that is open stays readable when it is deleted; another one has to
+                # be read as a whole before any of its rows is given away.
+                first = next(found, None) if self._blobs.is_local else None
+                rest = found if self._blobs.is_local else iter(list(found))
+            except StoreError:
+                follower = self._moved.follower(uri)
+                if follower is None:
+                    return
+                uri = follower
+                continue
+            if first is not None:
+                yield first
+            yield from rest
+            return
 
     def _within(self, table: pa.Table) -> pa.Table:
         event = table.column("event_time").cast(pa.int64())
@@ -91,6 +116,7 @@ def read_capture(
     :param labels: those to put beside the rows.
     :raises BadInputError: when one of ``columns`` is in none of the files.
     """
+    moved = Moved(engine, model, datetime.now(timezone.utc))
     with reading(engine) as connection:
         files = _files(connection, model, start, end)
     schema = _schema(files, labels)
@@ -102,7 +128,7 @@ def read_capture(
     )
     return Capture(
         schema, sum(file.rows for file in files), len(files),
-        tuple(file.uri for file in files), between, blobs, labels,
+        tuple(file.uri for file in files), between, blobs, labels, moved,
     )  # fmt: skip
 
 

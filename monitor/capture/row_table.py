@@ -56,7 +56,7 @@ def _sparse(values: Mapping[int, object], rows: int, kind: pa.DataType) -> pa.Ar
 def whole_table(tables: Sequence[pa.Table], *, segment: str, model: str) -> pa.Table:
     """The rows of ``tables`` in order of event time (then of frame and row), with all columns in
     the order of the schema, in one chunk. An input that no row has is left out."""
-    table = _concatenated(tables)
+    table = concatenated(tables)
     order = _order(table)
     if order is not None:
         table = table.take(pa.array(order)).combine_chunks()
@@ -94,7 +94,7 @@ def _order(table: pa.Table) -> np.ndarray | None:
     return np.lexsort((row, frame, event))
 
 
-def _concatenated(tables: Sequence[pa.Table]) -> pa.Table:
+def concatenated(tables: Sequence[pa.Table]) -> pa.Table:
     """All rows, with types that hold the values of each column in every table."""
     schema = held_schema(table.schema for table in tables)
     conformed = [conformed_table(table, schema) for table in tables]

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, select
 from trueup.config.settings import Settings
 from trueup.store.tables import ManifestKind, SegmentState, manifest, segments
 
-NOT_SERVERS = ("ingest", "labels")
+NOT_SERVERS = ("ingest", "labels", "merged")
 """Hosts of sources in ``segments`` that are none: rows that were brought in from elsewhere tell the
 time only where no server does."""
 

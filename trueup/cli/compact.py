@@ -89,14 +89,18 @@ def _pass(
         report = compact_once(settings, engine, blobs, now, labels=sinks, progress=progress)
         labelled = _join_labels(settings, engine, blobs, now)
         profiled = _profile_missing(settings, engine, blobs, now, progress)
+        merged = _consolidate(settings, engine, blobs, now)
         cleaned = _clean(settings, engine, blobs, now) if clean else {}
     if quiet and not (report.compacted or report.failed or report.recovered):
         return False
     if json:
-        found = {**asdict(report), "labelled": labelled, "profiled": profiled, **cleaned}
+        found = {
+            **asdict(report), "labelled": labelled, "profiled": profiled,
+            "put_together": merged, **cleaned,
+        }  # fmt: skip
         typer.echo(orjson.dumps(found).decode())
     else:
-        for line in _lines(report, labelled, profiled, cleaned):
+        for line in [*_lines(report, labelled, profiled, cleaned), *_merged_lines(merged)]:
             typer.echo(line)
     return bool(report.failed)
 
@@ -130,14 +134,37 @@ def _profile_missing(
     return {name: report.rows for name, report in found.items() if report.sources}
 
 
+def _consolidate(
+    settings: Settings, engine: Engine, blobs: BlobRoot, now: datetime
+) -> dict[str, dict[str, int]]:
+    """Small files that were put together, and into how many, by model."""
+    from trueup.monitor.capture.consolidate import consolidate_all
+
+    found = consolidate_all(settings, engine, blobs, now)
+    return {
+        name: {"files": report.replaced, "into": report.files}
+        for name, report in found.items()
+        if report.replaced
+    }
+
+
+def _merged_lines(merged: dict[str, dict[str, int]]) -> list[str]:
+    return [
+        f"{name}: {_many(count['files'], 'small file')} put together into {count['into']:,}."
+        for name, count in merged.items()
+    ]
+
+
 def _clean(
     settings: Settings, engine: Engine, blobs: BlobRoot, now: datetime
 ) -> dict[str, dict[str, int]]:
     from dataclasses import asdict
 
+    from trueup.monitor.capture.consolidate import drop_retired
     from trueup.monitor.capture.orphans import collect_orphans
     from trueup.monitor.capture.retention import retention
 
+    drop_retired(engine, blobs, now)
     dropped = retention(settings, engine, blobs, now)
     orphans = collect_orphans(engine, blobs, now)
     return {"retention": asdict(dropped), "orphans": {"deleted": len(orphans.deleted)}}

@@ -131,9 +131,10 @@ def _ask(found: ForgetReport, model: str) -> None:
 
 
 def _counted(report: ForgetReport) -> str:
+    aside = f", {report.aside:,} frames that had been set aside" if report.aside else ""
     return (
-        f"{report.rows:,} rows, {report.labels:,} labels and {report.waiting:,} waiting labels "
-        f"in {report.files:,} files"
+        f"{report.rows:,} rows, {report.labels:,} labels and {report.waiting:,} waiting labels"
+        f"{aside} in {report.files:,} files"
     )
 
 
