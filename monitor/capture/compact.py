@@ -135,16 +135,22 @@ def compact_once(
     run = _Run(settings, engine, blobs, now, labels, report)
     found = sealed_segments(settings.spool_dir)[:most]
     if found:
-        _compact_spool(run, engine, found, progress)
-    _compact_uploaded(run, settings, engine, blobs, None if most is None else most - len(found))
+        _compact_spool(run, engine, found, now, progress)
+    left = None if most is None else most - len(found)
+    _compact_uploaded(run, settings, engine, blobs, now, left)
     return report
 
 
 def _compact_spool(
-    run: _Run, engine: Engine, found: list[SegmentFile], progress: Progress | None
+    run: _Run,
+    engine: Engine,
+    found: list[SegmentFile],
+    now: datetime,
+    progress: Progress | None,
 ) -> None:
     host = platform.node()
-    done = register(engine, [found_segment(segment, host, str(segment.path)) for segment in found])
+    known = [found_segment(segment, host, str(segment.path), now) for segment in found]
+    done = register(engine, known)
     total, read = sum(segment.bytes for segment in found), 0
     for segment in found:
         run.take(segment, is_done=segment.segment_id in done)
@@ -154,7 +160,12 @@ def _compact_spool(
 
 
 def _compact_uploaded(
-    run: _Run, settings: Settings, engine: Engine, blobs: BlobRoot, most: int | None
+    run: _Run,
+    settings: Settings,
+    engine: Engine,
+    blobs: BlobRoot,
+    now: datetime,
+    most: int | None,
 ) -> None:
     """One at a time, by a copy beside the spool, which is compacted as those in the spool are."""
     folder = settings.spool_dir / UPLOADED
@@ -170,7 +181,7 @@ def _compact_uploaded(
                 if not _is_done(engine, each.segment_id):
                     run.not_taken(each.segment_id, error)
                 continue
-            register(engine, [found_segment(segment, each.host, blobs.uri(each.name))])
+            register(engine, [found_segment(segment, each.host, blobs.uri(each.name), now)])
             run.take(segment, is_done=False)
         if _is_done(engine, each.segment_id):  # by us, or by another process
             delete_uploaded(blobs, each)

@@ -18,7 +18,8 @@ AHEAD = timedelta(minutes=5)
 
 VARIABLE, HEADER, ARRIVAL, RETIMED = range(4)
 """Codes of where an event time is from; ``RETIMED``: from the arrival, because the one that was
-given is in the future or older than the retention time."""
+given is in the future or older than the retention time; or from the compaction, because the arrival
+is in the future too."""
 
 _US_PER_UNIT = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3, "": 1e6}
 _FARTHEST = 2.0**62  # microseconds; beyond it there is no integer for a time
@@ -62,6 +63,8 @@ def event_times(
     oldest, newest = microseconds(now - retention), microseconds(now + AHEAD)
     unbelieved = (source != ARRIVAL) & ((us < oldest) | (us > newest))
     us[unbelieved], source[unbelieved] = arrival_us[unbelieved], RETIMED
+    ahead = us > newest  # by the clock of a server that is wrong: such a row must close no window
+    us[ahead], source[ahead] = microseconds(now), RETIMED
     return EventTimes(us, source)
 
 

@@ -34,8 +34,9 @@ class FoundSegment:
     lost_bytes: int
 
 
-def found_segment(segment: SegmentFile, host: str, place: str) -> FoundSegment:
-    """With the times that its name and its file tell.
+def found_segment(segment: SegmentFile, host: str, place: str, now: datetime) -> FoundSegment:
+    """With the times that its name and its file tell; none is later than ``now``, or a clock that
+    was wrong would make its host an active writer for as long as it was wrong.
 
     :param place: the path or URL at which ``host`` has left it.
     """
@@ -43,11 +44,11 @@ def found_segment(segment: SegmentFile, host: str, place: str) -> FoundSegment:
         changed = segment.path.stat().st_mtime
     except FileNotFoundError:  # compacted meanwhile
         changed = 0.0
-    sealed = datetime.fromtimestamp(changed, timezone.utc)
+    sealed = min(datetime.fromtimestamp(changed, timezone.utc), now)
+    opened = min(minted_at(segment.segment_id) or sealed, sealed)
     return FoundSegment(
-        segment.segment_id, host, place,
-        minted_at(segment.segment_id) or sealed, sealed, segment.bytes, segment.loss.lost_bytes,
-    )  # fmt: skip
+        segment.segment_id, host, place, opened, sealed, segment.bytes, segment.loss.lost_bytes
+    )
 
 
 def minted_at(segment_id: str) -> datetime | None:

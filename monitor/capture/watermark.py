@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, func, select
 
 from trueup.config.settings import Settings
+from trueup.monitor.capture.event_time import AHEAD
 from trueup.store.tables import ManifestKind, SegmentState, manifest, segments
 
 NOT_SERVERS = ("ingest", "labels", "merged")
@@ -60,14 +61,16 @@ def watermark_of(
 ) -> datetime | None:
     """The watermark of ``model`` by what the store knows.
 
-    Per host the newest event time of what was compacted counts. Segments that are registered and
-    wait for compaction hold it back at the time at which they were opened.
+    Per host the newest event time of what was compacted counts: rows that are committed, and no
+    heartbeat or clock. Segments that are registered and wait for compaction hold it back at the
+    time at which they were opened. Rows from beyond ``now``, which came in under a clock that was
+    wrong, do not count.
     """
     windows = settings.model(model).windows
     idle_after = windows.allowed_lateness + 2 * settings.capture.segment_age
-    writers = _hosts(connection, model, now - idle_after)
+    writers = _hosts(connection, model, now - idle_after, now + AHEAD)
     if not writers:
-        newest = _newest(connection, model)
+        newest = _newest(connection, model, now + AHEAD)
         if newest is not None:
             writers = [newest]
     else:
@@ -75,7 +78,7 @@ def watermark_of(
     return watermark(writers, lateness=windows.allowed_lateness, now=now, idle_after=idle_after)
 
 
-def _hosts(connection: Connection, model: str, since: datetime) -> list[Writer]:
+def _hosts(connection: Connection, model: str, since: datetime, until: datetime) -> list[Writer]:
     newest, seen = func.max(manifest.c.last_event_at), func.max(segments.c.sealed_at)
     found = connection.execute(
         select(segments.c.host, newest, seen)
@@ -83,7 +86,9 @@ def _hosts(connection: Connection, model: str, since: datetime) -> list[Writer]:
         .where(
             manifest.c.model == model,
             manifest.c.kind == ManifestKind.ROWS.value,
+            manifest.c.last_event_at <= until,
             segments.c.sealed_at >= since,
+            segments.c.sealed_at <= until,
             segments.c.host.not_in(NOT_SERVERS),
         )
         .group_by(segments.c.host)
@@ -100,10 +105,12 @@ def _waiting(connection: Connection, since: datetime) -> list[Writer]:
     return [Writer(*row) for row in found]
 
 
-def _newest(connection: Connection, model: str) -> Writer | None:
+def _newest(connection: Connection, model: str, until: datetime) -> Writer | None:
     newest = connection.execute(
         select(func.max(manifest.c.last_event_at)).where(
-            manifest.c.model == model, manifest.c.kind == ManifestKind.ROWS.value
+            manifest.c.model == model,
+            manifest.c.kind == ManifestKind.ROWS.value,
+            manifest.c.last_event_at <= until,
         )
     ).scalar()
     return Writer("", newest, newest) if newest is not None else None

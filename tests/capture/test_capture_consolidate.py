@@ -171,7 +171,7 @@ def test_labels_find_rows_that_were_put_together(any_lab: Lab) -> None:
     ids = []
     for minute in range(20):
         at = NOW - timedelta(minutes=minute)
-        said = {"request_id": f"r{minute}", "event_us": us(at)}
+        said: dict[str, Any] = {"request_id": f"r{minute}", "event_us": us(at)}
         ids.append(lab.segment([frame([{"x": 1.0}, {"x": 2.0}], **said)]))
     lab.compact()
     join(lab)  # the model has labels from now on, and all rows were looked at
@@ -258,7 +258,7 @@ def test_others_that_change_a_file_meanwhile_are_first(
 ) -> None:
     lab = any_lab
     people(lab)
-    real = module.write_rows
+    from trueup.monitor.capture.parquet_file import write_rows as real
 
     def meanwhile(*arguments: Any) -> Any:
         found = real(*arguments)
