@@ -3,7 +3,8 @@
 All that can be wrong with model and data is found before anything is registered. Then a number is
 reserved (the version is ``staged``), so that two imports at once get different ones; artifact and
 baseline follow, and only then the version is ``ready``. What fails on the way is ``failed`` and
-never live; an import that was killed leaves its version ``staged``.
+never live; an import that was killed leaves its version ``staged`` until it is given up
+(:mod:`trueup.unfinished_imports`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Engine, insert
+from sqlalchemy import Engine, insert, select
 
 from trueup.config.settings import Settings
 from trueup.errors import ConflictError, TrueupError
@@ -40,8 +41,9 @@ from trueup.store.registry import (
     mark_ready,
     register_version,
 )
-from trueup.store.tables import baselines
+from trueup.store.tables import VersionState, baselines, versions
 from trueup.training_baseline import ModelBaseline, TrainingData, model_spec, training_baseline
+from trueup.unfinished_imports import heard_of, importer
 
 NO_BASELINE = "no training data: the first windows of traffic become the baseline"
 
@@ -109,8 +111,9 @@ def import_version(
     spec = model_spec(spec, frozenset(v.name for v in spec.variables if v.name not in known), mine)
     _ensure_model(engine, wish.model, author)
     with writing(engine) as connection:
-        version = register_version(connection, wish.model, author)
-    baseline_id = _filled(engine, blobs, wish, author, version, spec, found)
+        version = register_version(connection, wish.model, author, details=importer())
+    with heard_of(engine, wish.model, version):
+        baseline_id = _filled(engine, blobs, wish, author, version, spec, found)
     live, notes = _promoted(engine, wish, author, version)
     said = (NO_BASELINE,) if found is None else found.notes
     return Imported(wish.model, version, live, baseline_id, spec, (*notes, *said))
@@ -162,8 +165,14 @@ def _filled(
 
 
 def _fail(engine: Engine, model: str, version: int) -> bool:
+    """Whether the version came to nothing: now, or because it was given up before."""
     with writing(engine) as connection:
-        return mark_failed(connection, model, version)
+        if mark_failed(connection, model, version):
+            return True
+        found = select(versions.c.state).where(
+            versions.c.model == model, versions.c.version == version
+        )
+        return connection.execute(found).scalar() == VersionState.FAILED.value
 
 
 def _details(wish: Import, spec: InputSpec, artifact: Published) -> dict[str, Any]:

@@ -120,8 +120,8 @@ def again(lab: Lab, work: str, config: Path) -> None:
     if work == "compaction":
         assert lab.compact().compacted == 20
     elif work == "consolidation":
-        report = consolidate(lab.settings, lab.engine, lab.blobs, "flights", LATER)
-        assert report.replaced == 20
+        merged = consolidate(lab.settings, lab.engine, lab.blobs, "flights", LATER)
+        assert merged.replaced == 20
     elif work == "join":
         found = join_labels(
             lab.engine, lab.blobs, "flights", now=LATER, retention=timedelta(days=90)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import shutil
 import signal
@@ -24,7 +25,8 @@ from trueup.profile.file import open_profile
 from trueup.profile.series_codec import loads_series
 from trueup.records.input_spec import InputSpec, Role
 from trueup.store.artifacts import blob_name
-from trueup.store.engine import open_engine, reading
+from trueup.store.engine import open_engine, reading, writing
+from trueup.store.registry import mark_failed
 from trueup.store.tables import baselines, models, versions
 
 pytestmark = pytest.mark.heavy
@@ -390,8 +392,29 @@ def test_a_killed_import_is_never_live(desk: Desk) -> None:
     killed.communicate(timeout=60)
     assert killed.returncode == -signal.SIGKILL
     assert [v["state"] for v in desk.told("versions", "flights")] == ["staged"]
+    said = desk.run("versions", "flights")
+    assert f"Version 1: it is being imported on {platform.node()} (process {killed.pid})" in said
     assert "is staged, not ready" in desk.run("promote", "flights", "1", code=2)
     assert "version 2 is live" in desk.add("flights")
+
+
+def test_an_import_that_was_given_up_clears_up(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was paused for longer than imports are waited for."""
+    from trueup import registration
+    from trueup.store.artifacts import publish
+
+    def paused(blobs: Any, *arguments: Any) -> Any:
+        found = publish(blobs, *arguments)
+        engine = open_engine(f"sqlite:///{desk.folder}/.trueup/store.db")
+        with writing(engine) as connection:
+            assert mark_failed(connection, "flights", 1)
+        engine.dispose()
+        return found
+
+    monkeypatch.setattr(registration, "publish", paused)
+    assert "another process changed it first" in desk.add("flights", code=1)
+    assert desk.files() == []
+    assert "Version 1: its import came to nothing" in desk.run("versions", "flights")
 
 
 def test_tensorflow_is_not_imported(desk: Desk) -> None:

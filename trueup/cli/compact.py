@@ -163,11 +163,16 @@ def _clean(
     from trueup.monitor.capture.consolidate import drop_retired
     from trueup.monitor.capture.orphans import collect_orphans
     from trueup.monitor.capture.retention import retention
+    from trueup.unfinished_imports import give_up_unfinished
 
     drop_retired(engine, blobs, now)
     dropped = retention(settings, engine, blobs, now)
     orphans = collect_orphans(engine, blobs, now)
-    return {"retention": asdict(dropped), "orphans": {"deleted": len(orphans.deleted)}}
+    given_up = give_up_unfinished(engine, blobs, now)
+    return {
+        "retention": asdict(dropped), "orphans": {"deleted": len(orphans.deleted)},
+        "imports": {f"{each.model} version {each.version}": each.files for each in given_up},
+    }  # fmt: skip
 
 
 def _lines(
@@ -209,6 +214,10 @@ def _lines(
     orphans = cleaned.get("orphans", {}).get("deleted", 0)
     if orphans:
         lines.append(f"{_many(orphans, 'orphaned file')} deleted.")
+    lines += [
+        f"{name}: its import came to nothing; {_many(files, 'file')} deleted."
+        for name, files in cleaned.get("imports", {}).items()
+    ]
     lines += report.problems
     lines += [f"Not compacted, {name}: {why}" for name, why in report.failed.items()]
     return lines

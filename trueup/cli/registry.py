@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from trueup.store.promotion import AliasChange
-    from trueup.store.registry import Author
+    from trueup.store.registry import Author, VersionRow
+
+_HEARD_S = 300.0  # of an import that was heard of within this time is said that it goes on
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="The model's name.")]
 AliasOption = Annotated[str, typer.Option(metavar="NAME", help="Which alias.")]
@@ -142,6 +144,32 @@ def versions(model: ModelArgument, config: ConfigOption = None, json: JsonOption
             f"{row.created_at:%Y-%m-%d %H:%M}", escape(row.created_by), escape(row.reason),
         )  # fmt: skip
     Console().print(table)
+    for row in found:
+        if note := _note(row):
+            typer.echo(f"Version {row.version}: {note}.")
+
+
+def _note(row: VersionRow) -> str:
+    """What a version is that is not ready."""
+    from datetime import datetime, timezone
+
+    from trueup.unfinished_imports import IMPORTER, SILENCE, last_sign
+
+    if row.state.value == "failed":
+        return "its import came to nothing; it can never be live"
+    if row.state.value != "staged":
+        return ""
+    process = row.details.get(IMPORTER, {})
+    where = f" on {process['host']} (process {process['pid']})" if process else ""
+    heard = last_sign(row.details, row.created_at)
+    age = datetime.now(timezone.utc) - heard
+    hours = int(SILENCE.total_seconds() // 3600)
+    if age.total_seconds() < _HEARD_S:
+        return f"it is being imported{where}"
+    return (
+        f"nothing was heard of its import{where} since {heard:%Y-%m-%d %H:%M} UTC; after {hours} "
+        "hours trueup compact gives it up and deletes its files"
+    )
 
 
 def promote(
