@@ -15,7 +15,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -44,6 +44,7 @@ from trueup.monitor.capture.row_schema import FIXED
 from trueup.monitor.capture.row_table import concatenated
 from trueup.monitor.capture.small_files import (
     MOST_AT_ONCE,
+    Detailed,
     Group,
     Small,
     detailed,
@@ -57,6 +58,9 @@ from trueup.store.tables import ManifestKind, SegmentState, manifest, profiles, 
 MOST_PER_RUN = 4096
 """Files that one run replaces, at most."""
 
+MOST_HELD_BYTES = 256 << 20
+"""Of Arrow, of the rows that are put together at once."""
+
 _IDS_AT_ONCE = 500
 
 HOST = "merged"
@@ -66,12 +70,14 @@ HOST = "merged"
 @dataclass
 class ConsolidationReport:
     """:param replaced: files; ``files``: what they became. :param changed: groups of files that
-    others changed meanwhile, for the next run."""
+    others changed meanwhile, for the next run. :param unreadable: files that are left as they are,
+    and why."""
 
     replaced: int = 0
     files: int = 0
     rows: int = 0
     changed: int = 0
+    unreadable: dict[str, str] = field(default_factory=dict)
 
 
 def consolidate(
@@ -134,40 +140,65 @@ def _put_together(
             groups.append(group)
         group.add(file)
     for group in groups:
+        began = datetime.now(timezone.utc)
+        tables = _readable(engine, blobs, group, report)
         if len(group.files) < 2:
             continue
         try:
-            _replace(engine, blobs, model, group, now)
+            _replace(engine, blobs, model, group, _merged_table(tables), began, now)
         except ConflictError:
-            report.changed += 1
-            continue
-        except StoreError:
-            with reading(engine) as connection:
-                if _are_there(connection, group):
-                    raise
             report.changed += 1
             continue
         report.replaced += len(group.files)
         report.files += 1
-        report.rows += group.rows
+        report.rows += sum(table.num_rows for table in tables)
 
 
-def _are_there(connection: Connection, group: Group) -> bool:
-    ids = [file.small.id for file in group.files]
-    found = connection.scalars(
-        select(manifest.c.id).where(
-            manifest.c.id.in_(ids), manifest.c.kind == ManifestKind.ROWS.value
+def _readable(
+    engine: Engine, blobs: BlobRoot, group: Group, report: ConsolidationReport
+) -> list[pa.Table]:
+    """The rows of the files of ``group``, which loses files that cannot be read, or are too much
+    for memory."""
+    tables: list[pa.Table] = []
+    kept: list[Detailed] = []
+    size = 0
+    for file in group.files if len(group.files) > 1 else ():
+        try:
+            batches = list(read_file(blobs, file.uri))
+        except StoreError as error:
+            if _is_there(engine, file):
+                report.unreadable[file.uri] = str(error)
+            continue
+        size += sum(batch.nbytes for batch in batches)
+        if size > MOST_HELD_BYTES:
+            break
+        kept.append(file)
+        tables += [pa.Table.from_batches([batch]) for batch in batches]
+    group.files = kept
+    return tables
+
+
+def _is_there(engine: Engine, file: Detailed) -> bool:
+    with reading(engine) as connection:
+        found = select(manifest.c.id).where(
+            manifest.c.id == file.small.id, manifest.c.kind == ManifestKind.ROWS.value
         )
-    ).all()
-    return len(found) == len(ids)
+        return connection.execute(found).first() is not None
 
 
-def _replace(engine: Engine, blobs: BlobRoot, model: str, group: Group, now: datetime) -> None:
+def _replace(
+    engine: Engine,
+    blobs: BlobRoot,
+    model: str,
+    group: Group,
+    table: pa.Table,
+    began: datetime,
+    now: datetime,
+) -> None:
     """Write the file of ``group``, and let it change places with those that it is made of.
 
     :raises ConflictError: others changed one of them, or labels of the model, meanwhile.
     """
-    began = datetime.now(timezone.utc)
     seen = source_state(engine, model, now)
     sources = [file.small.source for file in group.files]
     for file in group.files:
@@ -176,10 +207,9 @@ def _replace(engine: Engine, blobs: BlobRoot, model: str, group: Group, now: dat
             raise ConflictError("labels were looked up meanwhile", retry=True)
     with reading(engine) as connection:
         partials = merge_partials(connection, model, sources)
-    table = _merged_table(blobs, [file.uri for file in group.files])
     name = f"{HOST}-{uuid.uuid4().hex}"
     new = write_rows(blobs, table, model, name)
-    bounds = _segments(group, table)
+    bounds = _segments(table)
     new.values["details"] |= {SEGMENTS: bounds, LOOKED_UP: group.looked_up}
     try:
         with writing(engine) as connection:
@@ -195,10 +225,9 @@ def _replace(engine: Engine, blobs: BlobRoot, model: str, group: Group, now: dat
         raise
 
 
-def _merged_table(blobs: BlobRoot, uris: Sequence[str]) -> pa.Table:
+def _merged_table(tables: Sequence[pa.Table]) -> pa.Table:
     """All rows, in order of event time, then of segment, frame and row."""
-    parts = [pa.Table.from_batches([batch]) for uri in uris for batch in read_file(blobs, uri)]
-    table = concatenated(parts)
+    table = concatenated(tables)
     event = table.column("event_time").cast(pa.int64()).to_numpy()
     segment = table.column("segment").combine_chunks().dictionary_encode()
     places = np.argsort(np.argsort(segment.dictionary.to_pylist()))[segment.indices.to_numpy()]
@@ -209,7 +238,7 @@ def _merged_table(blobs: BlobRoot, uris: Sequence[str]) -> pa.Table:
     return table.select([each.name for each in fields]).cast(pa.schema(fields))
 
 
-def _segments(group: Group, table: pa.Table) -> list[str]:
+def _segments(table: pa.Table) -> list[str]:
     bounds = pa.compute.unique(table.column("segment")).to_pylist()
     return [min(bounds), max(bounds)]
 

@@ -21,7 +21,7 @@ MOST_AT_ONCE = 512
 """Files that one transaction replaces, at most."""
 
 SMALL_ROWS, SMALL_BYTES = 1 << 16, 8 << 20
-_MOST_ROWS, _MOST_BYTES, _MOST_COLUMNS = 1 << 18, 64 << 20, 2000  # of a file that comes of it
+_MOST_ROWS, _MOST_BYTES, _MOST_COLUMNS = 1 << 18, 32 << 20, 2000  # of a file that comes of it
 _QUIET = timedelta(days=1)
 _PER_SIZE = 4  # bits of the number of rows: files of one size differ by less than sixteen times
 _IDS_AT_ONCE = 500

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -105,6 +106,23 @@ def test_files_are_in_order_and_tell_their_columns(lab: Lab) -> None:
     assert times == sorted(times)
     assert (entry.rows, entry.first_event_at, entry.last_event_at) == (40, times[0], times[-1])
     assert entry.details["columns"] == {"in.x": "double"}
+
+
+def test_a_file_that_cannot_be_read_holds_no_other_up(lab: Lab) -> None:
+    minutes(lab, 20)
+    broken = lab.manifest()[4].uri
+    Path(broken).write_bytes(b"no Parquet")
+    report = put_together(lab)
+    assert report.replaced == 19 and list(report.unreadable) == [broken]
+    assert kinds(lab) == {"rows": 2, "retired": 19}
+
+
+def test_memory_is_bounded(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_HELD_BYTES", 10_000)
+    minutes(lab, 60)
+    before = plain(lab.rows())
+    assert 2 <= put_together(lab).replaced < 59
+    assert plain(lab.rows()) == before
 
 
 def test_few_or_young_files_are_left_alone(lab: Lab) -> None:

@@ -7,6 +7,7 @@ import sys
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,7 @@ START = """
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from trueup.config.load import load
 from trueup.errors import ConflictError
 from trueup.store.blobs import BlobRoot
@@ -126,6 +128,21 @@ def test_reading_goes_on(any_lab: Lab, memory: bool, monkeypatch: pytest.MonkeyP
     assert reads >= 3
     left = lab.rows()
     assert set(left.column("in.who").to_pylist()) == {f"p{n}" for n in range(1, PEOPLE, 2)}
+
+
+def test_a_day_is_read_from_its_own_files(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(lab)
+    opened: list[str] = []
+    real = BlobRoot.reading
+
+    def noted(self: BlobRoot, name: str) -> Any:
+        opened.append(name)
+        return real(self, name)
+
+    monkeypatch.setattr(BlobRoot, "reading", noted)
+    found = read_capture(lab.engine, lab.blobs, "flights", NOW - 4 * DAY - DAY / 2, NOW - 3.5 * DAY)
+    assert sum(batch.num_rows for batch in found.batches()) == PER_DAY * PEOPLE // 4
+    assert len(opened) == found.files == PER_DAY
 
 
 def test_rows_past_their_time_are_left_out(lab: Lab) -> None:

@@ -142,16 +142,24 @@ def _consolidate(
 
     found = consolidate_all(settings, engine, blobs, now)
     return {
-        name: {"files": report.replaced, "into": report.files}
+        name: {
+            "files": report.replaced, "into": report.files, "unreadable": len(report.unreadable)
+        }
         for name, report in found.items()
-        if report.replaced
-    }
+        if report.replaced or report.unreadable
+    }  # fmt: skip
 
 
 def _merged_lines(merged: dict[str, dict[str, int]]) -> list[str]:
-    return [
+    lines = [
         f"{name}: {_many(count['files'], 'small file')} put together into {count['into']:,}."
         for name, count in merged.items()
+        if count["files"]
+    ]
+    return lines + [
+        f"{name}: {_many(count['unreadable'], 'file')} of its capture cannot be read."
+        for name, count in merged.items()
+        if count["unreadable"]
     ]
 
 

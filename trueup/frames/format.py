@@ -65,6 +65,7 @@ def _header(length: int) -> bytes:
     return packed + _pack_crc(masked_crc32c(packed))
 
 
+@lru_cache(maxsize=4096)
 def payload_length(header: bytes) -> int | None:
     """The payload's length that a header of 12 bytes declares; ``None`` when its CRC is wrong."""
     length, crc = _HEADER.unpack(header)
@@ -75,4 +76,5 @@ def payload_length(header: bytes) -> int | None:
 
 def payload_is_whole(payload: bytes, footer: bytes) -> bool:
     """Whether the CRC in ``footer`` (4 bytes) is that of ``payload``."""
-    return bool(_CRC.unpack(footer)[0] == masked_crc32c(payload))
+    crc = _crc32c(payload)
+    return _pack_crc((((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF) == footer
