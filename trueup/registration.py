@@ -4,7 +4,7 @@ All that can be wrong with model and data is found before anything is registered
 reserved (the version is ``staged``), so that two imports at once get different ones; artifact and
 baseline follow, and only then the version is ``ready``. What fails on the way is ``failed`` and
 never live; an import that was killed leaves its version ``staged`` until it is given up
-(:mod:`trueup.unfinished_imports`).
+(:mod:`trueup.store.unfinished_imports`).
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ from trueup.store.registry import (
     register_version,
 )
 from trueup.store.tables import VersionState, baselines, versions
+from trueup.store.unfinished_imports import heard_of, importer
 from trueup.training_baseline import ModelBaseline, TrainingData, model_spec, training_baseline
-from trueup.unfinished_imports import heard_of, importer
 
 NO_BASELINE = "no training data: the first windows of traffic become the baseline"
 

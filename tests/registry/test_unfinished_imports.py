@@ -15,15 +15,21 @@ import pytest
 from sqlalchemy import Engine, insert, select
 
 from tests.registry.conftest import AUTHOR
-from trueup import unfinished_imports as module
 from trueup.errors import ConflictError
+from trueup.store import unfinished_imports as module
 from trueup.store.artifacts import publish
 from trueup.store.blobs import BlobRoot
 from trueup.store.engine import reading, writing
 from trueup.store.registry import ensure_model, mark_ready, register_version
 from trueup.store.tables import baselines, versions
+from trueup.store.unfinished_imports import (
+    IMPORTER,
+    GivenUp,
+    give_up_unfinished,
+    heard_of,
+    importer,
+)
 from trueup.store.updates import try_update
-from trueup.unfinished_imports import IMPORTER, GivenUp, give_up_unfinished, heard_of, importer
 
 NOW = datetime.now(timezone.utc)
 DAY = timedelta(days=1)
@@ -139,7 +145,7 @@ def test_signs_of_life_change_nothing_that_is_ready(
 
 def test_a_paused_process_of_this_machine_is_not_given_up(engine: Engine, blobs: BlobRoot) -> None:
     program = (
-        "import json, os, signal\nfrom trueup.unfinished_imports import importer\n"
+        "import json, os, signal\nfrom trueup.store.unfinished_imports import importer\n"
         "print(json.dumps(importer()), flush=True)\nos.kill(os.getpid(), signal.SIGSTOP)\n"
     )
     child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)

@@ -171,7 +171,7 @@ def _clean(
     from trueup.monitor.capture.consolidate import drop_retired
     from trueup.monitor.capture.orphans import collect_orphans
     from trueup.monitor.capture.retention import retention
-    from trueup.unfinished_imports import give_up_unfinished
+    from trueup.store.unfinished_imports import give_up_unfinished
 
     drop_retired(engine, blobs, now)
     dropped = retention(settings, engine, blobs, now)

@@ -153,7 +153,7 @@ def _note(row: VersionRow) -> str:
     """What a version is that is not ready."""
     from datetime import datetime, timezone
 
-    from trueup.unfinished_imports import IMPORTER, SILENCE, last_sign
+    from trueup.store.unfinished_imports import IMPORTER, SILENCE, last_sign
 
     if row.state.value == "failed":
         return "its import came to nothing; it can never be live"
