@@ -56,7 +56,9 @@ def keys(lab: Lab) -> list[tuple[str, int]]:
 def test_uploaded_segments_are_compacted_from_the_blob_root(any_lab: Lab) -> None:
     lab = any_lab
     ids = [lab.segment(attempts(3, 10 * n)) for n in range(3)]
-    sealed = {i: sealed_path(lab.settings.spool_dir, i).stat().st_mtime for i in ids}
+    sealed = {i: (lab.now - timedelta(minutes=n)).timestamp() for n, i in enumerate(ids, 1)}
+    for segment_id, moment in sealed.items():
+        os.utime(sealed_path(lab.settings.spool_dir, segment_id), (moment, moment))
     assert upload_all(lab) == 3
     later = lab.segment(attempts(2, 50))  # of a server that runs here
     report = lab.compact()
