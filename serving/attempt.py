@@ -23,7 +23,7 @@ class Fate(Enum):
 class Attempt:
     """A request that reached a model version.
 
-    :param instances: its rows, as read from the body.
+    :param instances: its rows, as read from the body; ``rows`` is how many.
     :param request_id: the client's, or empty.
     :param alias: by which the client asked, or empty.
     :param event_us: event time from the header, microseconds since 1970.
@@ -32,15 +32,12 @@ class Attempt:
 
     request: Request
     instances: Instances
+    rows: int
     request_id: str
     alias: str
     event_us: int | None
     deadline_s: float
     fate: Fate = Fate.WAITING
-
-    @property
-    def rows(self) -> int:
-        return self.instances.rows
 
 
 @dataclass(slots=True, eq=False)

@@ -128,7 +128,7 @@ class Lane:
                 self._left(left)
             if batch:
                 self.counts.batches += 1
-                rows = sum(attempt.rows for attempt in batch)
+                rows = sum([attempt.rows for attempt in batch])
                 self.counts.rows += rows
                 self._run(batch)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,11 +42,14 @@ class ModelCounts:
         self._uncaptured = 0
         self._lock = threading.Lock()
 
-    def answered(self, rows: int, latency_s: float) -> None:
-        self.requests += 1
+    def answered(self, rows: int, latencies_s: Sequence[float]) -> None:
+        """A batch, with ``rows`` in all and the latency of each request."""
+        self.requests += len(latencies_s)
         self.rows += rows
-        self.latency_sum_s += latency_s
-        self.latency_counts[bisect_left(LATENCY_BOUNDS_S, latency_s)] += 1
+        self.latency_sum_s += sum(latencies_s)
+        counts = self.latency_counts
+        for latency_s in latencies_s:
+            counts[bisect_left(LATENCY_BOUNDS_S, latency_s)] += 1
 
     def refused(self, status: int) -> None:
         with self._lock:

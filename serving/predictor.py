@@ -96,10 +96,9 @@ class Predictor:
     ) -> None:
         """Frames first, answers after: an answered attempt is in the capture."""
         now_s = monotonic()
-        answered = self._counts.answered
-        for attempt in batch:
-            answered(attempt.rows, now_s - attempt.request.arrival_s)
-        payloads = self._recorder.served(batch, bodies, now_s)
+        latencies_s = [now_s - attempt.request.arrival_s for attempt in batch]
+        self._counts.answered(sum([attempt.rows for attempt in batch]), latencies_s)
+        payloads = self._recorder.served(batch, bodies, latencies_s)
         written = [payload for payload in payloads if payload is not None]
         kept = batch
         if len(written) < len(batch):  # some are not in the sample
@@ -122,7 +121,9 @@ class Predictor:
         segment, first = place
         minted = b"X-Request-Id: %b-%%d\r\n" % segment.encode()
         outcomes += [
-            Outcome(a.request, 200, body, id_header(a.request_id) or minted % frame)
+            Outcome(
+                a.request, 200, body, id_header(a.request_id) if a.request_id else minted % frame
+            )
             for frame, (a, body) in enumerate(zip(kept, bodies, strict=True), first)
         ]
 

@@ -42,41 +42,35 @@ class Recorder:
         self._encoders: dict[tuple[str, str], ServedEncoder] = {}
 
     def served(
-        self, attempts: Sequence[Attempt], responses: Sequence[bytes], now_s: float
+        self,
+        attempts: Sequence[Attempt],
+        responses: Sequence[bytes],
+        latencies_s: Sequence[float],
     ) -> list[bytes | None]:
         """The payloads of answered attempts of one signature; ``None`` for each that is not to be
-        captured.
-
-        :param now_s: monotonic time of the answers.
-        """
+        captured. All three are of the same length."""
         policy = self._policy
-        names = attempts[0].instances.signature
-        if policy.keeps_all:
-            return [
-                self._encoder(names, attempt.alias).encode(
-                    (request := attempt.request).body,
-                    response,
-                    attempt.rows,
-                    request.arrival_us,
-                    int((now_s - request.arrival_s) * 1e6),
-                    attempt.request_id,
-                    attempt.event_us,
+        signature = attempts[0].instances.signature
+        alias = attempts[0].alias
+        encoder = self._encoder(signature, alias)
+        payloads: list[bytes | None] = []
+        for attempt, response, latency_s in zip(attempts, responses, latencies_s, strict=True):
+            if attempt.alias != alias:
+                alias = attempt.alias
+                encoder = self._encoder(signature, alias)
+            request = attempt.request
+            payloads.append(
+                encoder.encode(
+                    request.body, response, attempt.rows, request.arrival_us,
+                    int(latency_s * 1e6), attempt.request_id, attempt.event_us,
                 )
-                for attempt, response in zip(attempts, responses, strict=True)
-            ]
-        return [
-            policy.served(
-                self._encoder(names, attempt.alias),
-                attempt.request.body,
-                response,
-                attempt.rows,
-                attempt.request.arrival_us,
-                int((now_s - attempt.request.arrival_s) * 1e6),
-                attempt.request_id,
-                attempt.event_us,
-            )
-            for attempt, response in zip(attempts, responses, strict=True)
-        ]
+                if policy.keeps_all
+                else policy.served(
+                    encoder, request.body, response, attempt.rows, request.arrival_us,
+                    int(latency_s * 1e6), attempt.request_id, attempt.event_us,
+                )
+            )  # fmt: skip
+        return payloads
 
     def _encoder(self, signature: Signature, alias: str) -> ServedEncoder:
         key = (signature.name, alias)

@@ -153,6 +153,7 @@ class Server:
         return Attempt(
             request,
             instances,
+            instances.rows,
             checked_request_id(headers[REQUEST_ID]) if REQUEST_ID in headers else "",
             alias,
             checked_event_time(headers[EVENT_TIME]) if EVENT_TIME in headers else None,

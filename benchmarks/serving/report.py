@@ -144,7 +144,8 @@ def _bars(found: dict[str, Any]) -> str:
     ratios = sorted(pair["on"] / pair["off"] for pair in found["overhead"]["pairs"])
     ratio = statistics.median(ratios)
     lines.append(
-        f"| capture on against off, median of {len(ratios)} pairs | ≥ 0.95 × | {ratio:.3f} × "
+        f"| capture on against off, median of {len(ratios)} pairs, {found['overhead']['starts']} "
+        f"starts | ≥ 0.95 × | {ratio:.3f} × "
         f"({_quartile(ratios, 1):.3f}–{_quartile(ratios, 3):.3f}) | {_held(ratio >= 0.95)} |"
     )
     p99 = ours["p99_ms"]

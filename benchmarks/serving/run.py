@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0, help="of one run of wrk")
     parser.add_argument("--turns", type=int, default=3, help="of the case of 64 connections")
     parser.add_argument("--swaps", type=int, default=50)
-    parser.add_argument("--pairs", type=int, default=25, help="of capture on and off")
+    parser.add_argument("--starts", type=int, default=7, help="of capture on and off, 5 pairs each")
     parser.add_argument("--results", type=Path, default=RESULTS)
     asked = parser.parse_args()
     seconds, turns, count = (2.0, 1, 10) if asked.quick else (
@@ -59,7 +59,7 @@ def main() -> None:
             "runs": _runs(entries, seconds, turns, folder),
             "capture": _capture(folder / "on"),
             "overhead": overhead.measure(
-                entries[0], entries[1], 3 if asked.quick else asked.pairs, 2, folder
+                entries[0], entries[1], *((1, 3) if asked.quick else (asked.starts, 5)), 2, folder
             ),
             "swaps": swaps.measure(folder / "swaps", model, count, _ports(), folder),
         }  # fmt: skip

@@ -63,7 +63,7 @@ def make(model: Model) -> Iterator[Make]:
 def attempt(rows: int = 1, *, key: object = "a", deadline_s: float = 1e9) -> Attempt:
     instances: Any = SimpleNamespace(rows=rows, key=key)
     request: Any = SimpleNamespace(gone=False)
-    return Attempt(request, instances, "", "", None, deadline_s)
+    return Attempt(request, instances, instances.rows, "", "", None, deadline_s)
 
 
 def busy(lane: Lane, model: Model) -> Attempt:

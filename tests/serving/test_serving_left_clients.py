@@ -46,7 +46,9 @@ async def _pending_after() -> int:
 
     def app(request: Request) -> None:
         instances: Any = SimpleNamespace(rows=1, key="a")
-        assert lane.submit(Attempt(request, instances, "", "", None, request.arrival_s + LONG_S))
+        assert lane.submit(
+            Attempt(request, instances, instances.rows, "", "", None, request.arrival_s + LONG_S)
+        )
 
     server = await loop.create_server(lambda: HttpConnection(app, Limits(), state), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]

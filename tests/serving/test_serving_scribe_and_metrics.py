@@ -104,8 +104,8 @@ def test_where_frames_are_dropped_another_answer_may_be_given() -> None:
 def values(requests: int) -> dict[str, Any]:
     counts = ModelCounts()
     for _ in range(requests):
-        counts.answered(2, 0.003)
-    counts.answered(1, 99.0)
+        counts.answered(2, [0.003])
+    counts.answered(1, [99.0])
     counts.refused(400)
     counts.uncaptured(3)
     return {
