@@ -65,6 +65,9 @@ def _from_numbers(
 
 
 def microseconds(moment: datetime) -> int:
+    """Of a moment; one without a zone is taken as UTC."""
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
     return (moment - EPOCH) // timedelta(microseconds=1)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -109,11 +109,13 @@ def materialize(
     shard_rows: int,
     more: Sequence[str] = (),
     seed: int = 1,
+    checked: Callable[[LabelFacts], None] | None = None,
     progress: Progress | None = None,
 ) -> Materialized:
     """Write the rows of ``sources`` (of one schema) to ``folder``, which is made here, or empty.
 
     :param found: of these sources. :param more: variables that Examples hold besides.
+    :param checked: is given the labels of the rows to train on, and may refuse them.
     :raises DataError: a split is empty, a feature has no value in one of the sources, or a file
         cannot be read.
     :raises StoreError: it cannot be written. After any error nothing is left in ``folder``.
@@ -125,6 +127,8 @@ def materialize(
         folder.mkdir(parents=True, exist_ok=True)
         work.run(progress)
         result = work.result(model)
+        if checked is not None:
+            checked(result.labels)
     except BaseException as error:
         work.abandon()
         with suppress(OSError):

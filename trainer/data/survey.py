@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
 
 from trueup.errors import DataError
 from trueup.records.input_spec import InputSpec
-from trueup.trainer.data.declared import declared
+from trueup.trainer.data.declared import Declared, declared
 from trueup.trainer.data.event_times import moment_of
 from trueup.trainer.data.label_facts import LabelFacts
 from trueup.trainer.data.sources import Source
@@ -37,6 +37,11 @@ class Survey:
     expected: tuple[int, int, int]
     dropped: dict[str, int]
 
+    @property
+    def cut_at(self) -> datetime | None:
+        """Rows from here on are the gate's."""
+        return None if self.rule.cut is None else moment_of(self.rule.cut)
+
 
 def survey(
     sources: Sequence[Source],
@@ -55,26 +60,43 @@ def survey(
     """
     times, dropped = TimeCounts(), Counter[str]()
     labels = LabelFacts(spec[rule.label], positive_above)
-    needed = InputSpec(variables=needed_first(rule, spec))
-    names = [variable.name for variable in needed.variables]
     total, done = sum(source.dataset.rows for source in sources), 0
-    for source in sources:
-        for part in source.dataset.partitions(PARTITIONS):
-            for batch in part.batches(names):
-                columns = declared(batch, needed).columns
-                codes, at = rule.usable(columns)
-                good = codes == 0
-                labels.add(columns[rule.label].filter(pa.array(good)))
-                if rule.time is not None:
-                    times.add(at[good])
-                found = np.bincount(codes[~good], minlength=FIRST_REASON + len(REASONS))
-                dropped.update({reason_of(c): n for c, n in enumerate(found.tolist()) if n})
-                done += batch.num_rows
-                if progress is not None:
-                    progress(done, total)
+    for rows, codes, at in _looked_at(sources, spec, rule):
+        good = codes == 0
+        labels.add(rows.columns[rule.label].filter(pa.array(good)))
+        if rule.time is not None:
+            times.add(at[good])
+        found = np.bincount(codes[~good], minlength=FIRST_REASON + len(REASONS))
+        dropped.update({reason_of(c): n for c, n in enumerate(found.tolist()) if n})
+        done += rows.rows
+        if progress is not None:
+            progress(done, total)
     if not labels.rows:
         raise _nothing_usable(model, total, dropped)
     return _cut(rule, labels, times, dict(dropped), model, gate_period)
+
+
+def newest_usable(sources: Sequence[Source], spec: InputSpec, rule: SplitRule) -> datetime | None:
+    """The newest event time of a row that can be used; ``None`` where there are no times."""
+    if rule.time is None:
+        return None
+    times = TimeCounts()
+    for _, codes, at in _looked_at(sources, spec, rule):
+        times.add(at[codes == 0])
+    return None if times.newest is None else moment_of(times.newest)
+
+
+def _looked_at(
+    sources: Sequence[Source], spec: InputSpec, rule: SplitRule
+) -> Iterator[tuple[Declared, np.ndarray, np.ndarray]]:
+    """Label and time of all rows, with what :meth:`SplitRule.usable` says of them."""
+    needed = InputSpec(variables=needed_first(rule, spec))
+    names = [variable.name for variable in needed.variables]
+    for source in sources:
+        for part in source.dataset.partitions(PARTITIONS):
+            for batch in part.batches(names):
+                rows = declared(batch, needed)
+                yield rows, *rule.usable(rows.columns)
 
 
 def _cut(
