@@ -7,6 +7,7 @@ the shards and the gate's rows are all of this one cut.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from trueup.datasets.column_policies import ColumnPolicies
 from trueup.datasets.columns import TIME
 from trueup.datasets.infer import infer_spec
 from trueup.datasets.parts import UnitDataset
-from trueup.errors import ConfigError, DataError, StoreError, UnsupportedError
+from trueup.errors import BadInputError, ConfigError, DataError, StoreError, UnsupportedError
 from trueup.policed_dataset import PolicedDataset
 from trueup.profile.mapreduce import (
     Progress,
@@ -40,6 +41,7 @@ from trueup.records.input_spec import InputSpec, Role
 from trueup.records.training import Target, TrainingData
 from trueup.store.blobs import BlobRoot
 from trueup.store.capture_key import capture_key
+from trueup.trainer.data.disk import why
 from trueup.trainer.data.event_times import microseconds
 from trueup.trainer.data.label_facts import refuse_one_value, target_of
 from trueup.trainer.data.lineage import write_lineage
@@ -114,7 +116,11 @@ class TrainingDataset:
             splits=made.splits, dropped=made.dropped, made_at=now,
             cut_at=self.survey.cut_at, code_version=trueup.__version__,
         )  # fmt: skip
-        write_lineage(data, folder)
+        try:
+            write_lineage(data, folder)
+        except BadInputError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         notes = [
             f"{count:,} values of {name!r} are not of type {self.spec[name].dtype}: missing"
             for name, count in made.misfits.items()
@@ -343,7 +349,7 @@ def _sentences(model: str, folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreError(
-            f"rows of {model} cannot be copied to {folder}: {error.strerror or error}",
+            f"rows of {model} cannot be copied to {folder}: {why(error)}",
             remedy="free space on that disk",
             retry=True,
         ) from error

@@ -20,6 +20,7 @@ from trueup.errors import BadInputError, DataError, StoreError
 from trueup.records.input_spec import InputSpec, Role, Variable
 from trueup.records.training import Shard, SourceData, Split, SplitData
 from trueup.trainer.data.declared import Declared, declared, declared_schema
+from trueup.trainer.data.disk import why
 from trueup.trainer.data.event_times import moment_of
 from trueup.trainer.data.example_encoder import ExampleEncoder
 from trueup.trainer.data.gate_rows import GateWriter
@@ -135,8 +136,7 @@ def materialize(
             shutil.rmtree(folder)
         if isinstance(error, OSError):
             raise StoreError(
-                f"training data of {model} cannot be written to {folder}: "
-                f"{error.strerror or error}",
+                f"training data of {model} cannot be written to {folder}: {why(error)}",
                 remedy="free space on that disk; nothing of them was left there",
                 retry=True,
             ) from error
