@@ -25,7 +25,7 @@ from trueup.datasets.column_policies import ColumnPolicies
 from trueup.datasets.columns import TIME
 from trueup.datasets.infer import infer_spec
 from trueup.datasets.parts import UnitDataset
-from trueup.errors import BadInputError, ConfigError, DataError, StoreError, UnsupportedError
+from trueup.errors import BadInputError, ConfigError, DataError, StoreError, TrueupError
 from trueup.policed_dataset import PolicedDataset
 from trueup.profile.mapreduce import (
     Progress,
@@ -338,7 +338,7 @@ def _tfdv_schema(profile: Profile) -> tuple[bytes | None, tuple[str, ...]]:
         statistics = to_statistics(profile)
         with TfdvProcess() as process:
             schema = process.infer_schema(statistics)
-    except UnsupportedError as error:
+    except TrueupError as error:  # not installed, or it crashed: no reason not to have a version
         return None, (f"no TFDV schema was written: {error}",)
     return text_format.MessageToString(schema, as_utf8=True).encode(), ()
 

@@ -168,11 +168,8 @@ def test_hashed_columns_cannot_be_learnt_from(world: World, write_parquet: Write
     assert any("carrier of flights under column policies" in note for note in rows.notes)
     made = baseline_of(rows, world.engine, tfdv=False)
     assert made.spec["carrier"].dtype == "string"
-    categories = made.profile.features["carrier"].categories
-    assert (
-        categories is not None
-        and "AA" not in made.profile.edges.features["carrier"].categories.values
-    )
+    edges = made.profile.edges.features["carrier"].categories
+    assert edges is not None and len(edges.values) == 3 and "AA" not in edges.values
 
 
 def test_the_baseline_is_of_the_training_rows_alone(world: World, write_parquet: Write) -> None:
@@ -232,7 +229,8 @@ def test_tfdv_infers_a_schema_of_the_same_rows(world: World, write_parquet: Writ
 def test_without_tfdv_there_is_a_note(
     world: World, write_parquet: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "tensorflow_metadata", None)  # as if it were not installed
+    for name in ("tensorflow_metadata", "tensorflow_metadata.proto.v0.statistics_pb2"):
+        monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
     protos.cache_clear()
     world.told(training=training([write_parquet(flights(5000))]))
     made = baseline_of(opened(world), world.engine)

@@ -109,7 +109,7 @@ def _lists(array: pa.Array, variable: Variable) -> tuple[pa.Array, int]:
     elif values.null_count:
         filled = pc.fill_null(lengths, 0).to_numpy(zero_copy_only=False)
         ends = np.concatenate(([0], np.cumsum(filled, dtype=np.int64)))
-        there = np.concatenate(([0], np.cumsum(validity(values), dtype=np.int64)))
+        there: np.ndarray = np.concatenate(([0], np.cumsum(_valid(values), dtype=np.int64)))
         mask = lengths.is_null().to_numpy(zero_copy_only=False)
         lengths = pa.array(there[ends[1:]] - there[ends[:-1]], mask=mask)
         values = values.drop_null()

@@ -219,8 +219,9 @@ class _Work:
             self._tally.labels.add(columns[self._rule.label])
 
     def abandon(self) -> None:
-        for writer in (*self._shards, self._gate):
+        for writer in self._shards:
             writer.abandon()
+        self._gate.abandon()
 
     def result(self, model: str) -> Materialized:
         tally = self._tally

@@ -96,9 +96,9 @@ class ShardWriter:
         bounds = [*firsts.tolist(), len(shards)]
         for number, first, last in zip(numbers.tolist(), bounds, bounds[1:], strict=False):
             shard = self._shard(number)
-            shard.frames.write(memoryview(frames.data[frames.ends[first] : frames.ends[last]]))
+            shard.frames.write(frames.data[frames.ends[first] : frames.ends[last]].data)
             lengths = np.diff(frames.ends[first : last + 1]).astype("<u4")
-            shard.lengths.write(memoryview(lengths))
+            shard.lengths.write(lengths.data)
             shard.rows += last - first
 
     def _shard(self, number: int) -> _Open:
@@ -177,5 +177,5 @@ def _in_order(data: np.ndarray, lengths: np.ndarray, order: np.ndarray) -> Itera
         places = sizes[first:last] - sizes[first]
         piece = np.empty(int(sizes[last] - sizes[first]), np.uint8)
         copy(Ragged(data, starts[chosen], lengths[chosen]), piece, places)
-        yield memoryview(piece)
+        yield piece.data
         first = last
