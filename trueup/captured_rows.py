@@ -22,6 +22,7 @@ from sqlalchemy import Engine, select
 
 from trueup.config.settings import Settings
 from trueup.datasets.columns import TIME, coerce, leaf_type, unify
+from trueup.datasets.nested import some
 from trueup.datasets.open import open_dataset
 from trueup.monitor.capture.labels_files import LABEL
 from trueup.monitor.capture.labels_items import DEFAULT_NAME
@@ -52,6 +53,8 @@ class CaptureWish:
     :param label: the variable that labels are of. :param time: the variable that is to hold the
         event time, if any; ``time_type`` and ``time_unit``: how other sources write it.
     :param start: rows from here on.
+    :param variables: those that are wanted; all when absent. What clients send besides is not what
+        the other data have, and is left out with a note.
     """
 
     model: str
@@ -60,6 +63,10 @@ class CaptureWish:
     time_type: pa.DataType = TIME
     time_unit: str = ""
     start: datetime | None = None
+    variables: frozenset[str] | None = None
+
+    def wants(self, variable: str) -> bool:
+        return self.variables is None or variable in self.variables
 
 
 @dataclass(frozen=True)
@@ -108,7 +115,8 @@ def captured_rows(
             (f"captured rows of {wish.model} until {until} have no label {wish.label!r}",),
             end,
         )
-    inputs = [name for name in capture.schema.names if name.startswith(INPUT)]
+    sent = [name for name in capture.schema.names if name.startswith(INPUT)]
+    inputs = [name for name in sent if wish.wants(name.removeprefix(INPUT))]
     columns = list(dict.fromkeys((*_NEEDED, *known, *inputs)))
     capture = read_capture(
         engine, blobs, wish.model, wish.start, end, columns=columns, labels=labels
@@ -130,7 +138,17 @@ def captured_rows(
         _fingerprint(engine, wish, end),
         dict(writer.left_out),
     )
-    return CapturedRows(source, (), end)
+    return CapturedRows(source, _besides(sent, inputs, wish), end)
+
+
+def _besides(sent: Sequence[str], inputs: Sequence[str], wish: CaptureWish) -> tuple[str, ...]:
+    names = [name.removeprefix(INPUT) for name in sent if name not in inputs]
+    names = [name for name in names if name not in (wish.label, wish.time)]
+    if not names:
+        return ()
+    return (
+        f"captured rows of {wish.model} have {some(names)}, which the other data lack: left out",
+    )
 
 
 class _Copy:

@@ -273,6 +273,7 @@ def _fresh(
             TIME if time is None else dataset.schema.field(time).type,
             "" if time is None else spec[time].unit,
             None if newest is None else newest + timedelta(microseconds=1),
+            frozenset(dataset.schema.names),
         )  # fmt: skip
     if changed:
         names = ", ".join(sorted(changed))

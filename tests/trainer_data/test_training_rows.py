@@ -316,6 +316,17 @@ def test_a_feature_that_clients_no_longer_send_is_refused(
     assert [source.kind for source in opened(world, "again").sources] == ["files", "capture"]
 
 
+def test_what_clients_send_besides_is_left_out(world: World, write_parquet: Write) -> None:
+    world.told(training=training([write_parquet(flights(5000))]))
+    table = flights(600)
+    sent = [{**instance, "debug": "x"} for instance in instances(table)]
+    world.serve(sent, table.column("late").to_pylist(), START + 40 * DAY)
+    serve(world, 10, START + 43 * DAY)
+    rows = opened(world)
+    assert "debug" not in rows.spec.by_name and rows.sources[1].dataset.rows == 600
+    assert any("captured rows of flights have 'debug'" in note for note in rows.notes)
+
+
 @pytest.mark.parametrize(
     ("label", "training_settings", "match"),
     [
