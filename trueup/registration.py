@@ -9,22 +9,17 @@ never live; an import that was killed leaves its version ``staged`` until it is 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
-from uuid import uuid4
 
 from sqlalchemy import Engine, insert, select
 
 from trueup.config.settings import Settings
 from trueup.errors import ConflictError, TrueupError
-from trueup.profile.file import save_profile
 from trueup.profile.mapreduce import Progress
-from trueup.profile.series_codec import dumps_series
 from trueup.records.input_spec import InputSpec
 from trueup.records.registry import STABLE
 from trueup.serving.model_inputs import model_inputs
@@ -44,6 +39,7 @@ from trueup.store.registry import (
 from trueup.store.tables import VersionState, baselines, versions
 from trueup.store.unfinished_imports import heard_of, importer
 from trueup.training_baseline import ModelBaseline, TrainingData, model_spec, training_baseline
+from trueup.version_baseline import NewBaseline, put_baseline
 
 NO_BASELINE = "no training data: the first windows of traffic become the baseline"
 
@@ -140,7 +136,7 @@ def _filled(
         undo.append(lambda: remove(blobs, artifact.artifact_uri))
         row = None
         if found is not None:
-            row = _put_baseline(blobs, wish, author, version, spec, found, undo)
+            row = put_baseline(blobs, _new_baseline(wish, version, spec, found), author, undo)
         with writing(engine) as connection:
             mark_ready(
                 connection,
@@ -185,52 +181,16 @@ def _details(wish: Import, spec: InputSpec, artifact: Published) -> dict[str, An
     }
 
 
-def _put_baseline(
-    blobs: BlobRoot,
-    wish: Import,
-    author: Author,
-    version: int,
-    spec: InputSpec,
-    found: ModelBaseline,
-    undo: list[Callable[[], object]],
-) -> dict[str, Any]:
-    """Write the profile, and how windows varied; returns the row of the store."""
-    baseline_id = uuid4().hex
-    name = f"baselines/{wish.model}/{baseline_id}"
-    profile = found.baseline.profile
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "baseline.profile"
-        save_profile(found.baseline.to_file(), path)
-        data = path.read_bytes()
-    undo.append(lambda: blobs.delete(f"{name}.profile"))
-    uri = blobs.put_atomic(f"{name}.profile", data)
-    details: dict[str, Any] = {
-        "training_data": [] if wish.data is None else list(wish.data.sources),
-        "rows": profile.rows,
-    }
-    if found.series is not None:
-        series = dumps_series(found.series)
-        undo.append(lambda: blobs.delete(f"{name}.windows"))
-        details["windows"] = {
-            "uri": blobs.put_atomic(f"{name}.windows", series),
-            "sha256": hashlib.sha256(series).hexdigest(),
-            "time": None if wish.data is None else wish.data.time,
-            "seconds": found.series.length_s,
-            "count": len(found.series),
-        }
-    return {
-        "id": baseline_id,
-        "model": wish.model,
-        "version": version,
-        "created_at": author.at,
-        "created_by": author.who,
-        "reason": author.reason,
-        "edges_id": profile.edges.edges_id,
-        "profile_uri": uri,
-        "profile_sha256": hashlib.sha256(data).hexdigest(),
-        "input_spec": spec.model_dump(mode="json"),
-        "details": details,
-    }
+def _new_baseline(wish: Import, version: int, spec: InputSpec, found: ModelBaseline) -> NewBaseline:
+    return NewBaseline(
+        wish.model,
+        version,
+        spec,
+        found.baseline.to_file(),
+        () if wish.data is None else wish.data.sources,
+        found.series,
+        None if wish.data is None else wish.data.time,
+    )
 
 
 def _promoted(

@@ -47,6 +47,8 @@ def svg(rates: list[dict[str, Any]]) -> str:
         .properties(width=520)
         .facet(row=alt.Row("case:N", sort=cases, title=None, header=header))
         .resolve_scale(y="independent")
+        # Readers' fonts are wider than the one that labels are measured by here.
+        .properties(padding={"left": 32, "right": 8, "top": 8, "bottom": 8})
         .configure(background="transparent", font="sans-serif")
         .configure_view(stroke=None)
         .configure_axis(grid=False, domainColor="#8a8f98", tickColor="#8a8f98", titleFontWeight=400)

@@ -11,10 +11,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import google_crc32c
 
 from trueup.errors import FrameError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 HEADER_BYTES = 12
 FOOTER_BYTES = 4
@@ -39,6 +43,17 @@ def masked_crc32c(data: bytes) -> int:
     """
     crc: int = _crc32c(data)
     return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF
+
+
+def masked_crc32cs(crcs: np.ndarray) -> np.ndarray:
+    """:func:`masked_crc32c` from many unmasked checksums, uint32 of the same shape.
+
+    >>> import numpy as np
+    >>> hex(masked_crc32cs(np.array([0xE3069283], np.uint32))[0])
+    '0xc78ab0e5'
+    """
+    rotated = (crcs >> 15) | (crcs << 17)
+    return rotated + crcs.dtype.type(_MASK_DELTA)
 
 
 def encode(payloads: Iterable[bytes]) -> bytes:

@@ -1,0 +1,1 @@
+"""Training data: which rows, who may see them, and the files that they are trained from."""
