@@ -127,7 +127,7 @@ def _plan_model() -> Any:
             self._wide = self._wide_table(columns) if settings.model != "dnn" else None
             self._tables: Any = {}
             self._hidden: Any = []
-            width = self._encode.width
+            width = len(self._encode.dense_names)
             if not self._linear:
                 width += self._add_tables(columns)
                 width = self._add_layers(settings, width)
