@@ -84,12 +84,14 @@ class Raw:
 
 def useless(raw: Raw) -> str:
     """Why the variable cannot help; empty where it may."""
-    state = raw.state
+    state, kind = raw.state, raw.variable.kind
     if not state.present:
         return "all its values are missing in the training rows"
     numeric = state.numeric
-    if numeric is not None and raw.variable.kind is not Kind.TIME and not numeric.n:
+    if kind is Kind.NUMERIC and (numeric is None or not numeric.n):
         return "it has no finite value in the training rows"
+    if kind is Kind.CATEGORICAL and raw.edges.categories is None:
+        return "it has no value in the training rows"
     if state.missing or raw.variable.multi_valued:
         return ""
     value = None
@@ -136,7 +138,7 @@ def _auto(raw: Raw) -> tuple[Feature, ...] | str:
             return (_vocabulary(raw),)
         share = raw.state.distinct.estimate() / max(raw.state.present, 1)
         if share > MOSTLY_DIFFERENT and not raw.variable.multi_valued:
-            return f"{min(share, 1.0):.0%} of its values are different"
+            return f"about {min(share, 1.0):.0%} of its values are different"
         return (_hashed(raw),)
     assert raw.state.numeric is not None and raw.edges.numeric is not None
     values = distinct_values(raw.edges.numeric)
@@ -206,6 +208,8 @@ def _vocabulary(raw: Raw) -> Vocabulary:
     if graph_dtype(raw.variable) == "string":
         gone = missing_texts(raw.variable)
         values = tuple(value for value in values if value not in gone)
+    elif raw.integer:
+        values = tuple(value for value in values if -(2**63) < float(value) < 2**63)
     if not values:
         raise raw.refuse("no vocabulary is kept of it", "use text or hash")
     values = values[: raw.choice.vocabulary]

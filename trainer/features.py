@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from trueup.config.training import FeatureSettings, TrainingSettings, is_function
+from trueup.datasets.infer import closest
 from trueup.errors import ConfigError, DataError
 from trueup.profile.edges import FeatureEdges
 from trueup.profile.states import Profile
@@ -14,7 +15,6 @@ from trueup.records.input_spec import InputSpec, Kind, Role, Variable
 from trueup.records.training import Target
 from trueup.trainer.feature_rules import Raw, bucketed, features_of, useless
 from trueup.trainer.graph.variables import as_input, graph_dtype, list_size
-from trueup.trainer.target import closest
 from trueup.trainer.target import find_target as find_target
 
 _AUTO = FeatureSettings()
@@ -51,8 +51,9 @@ def plan_features(
     for variable in spec.variables:
         if not _usable(variable, settings, target):
             continue
-        if len(variable.shape) > 1 and list_size(variable) is None:
-            notes.append(f"{variable.name} is no feature: lists of lists of any length")
+        unfit = _unfit(variable)
+        if unfit:
+            notes.append(f"{variable.name} is no feature: {unfit}")
             continue
         raw = _raw(variable, profile, settings)
         raws[variable.name] = raw
@@ -93,7 +94,22 @@ def plan_features(
     return PlannedFeatures(plan, tuple(notes))
 
 
+def _unfit(variable: Variable) -> str:
+    """Why the graph cannot take it; empty where it can."""
+    if list_size(variable) is not None:
+        return ""
+    if len(variable.shape) > 1:
+        return "it is lists of lists of any length"
+    # Rows of different length are filled up, and no third value stands for "nothing".
+    return "it is lists of true and false of any length" if variable.dtype == "bool" else ""
+
+
 def _raw(variable: Variable, profile: Profile, settings: TrainingSettings) -> Raw:
+    if variable.name not in profile.features:
+        raise DataError(
+            f"the profile of the training rows does not have {variable.name!r}",
+            remedy="profile the rows with the same roles of variables",
+        )
     return Raw(
         variable=variable,
         state=profile.features[variable.name],

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterable
 
 import numpy as np
 
 from trueup.config.training import TrainingSettings
+from trueup.datasets.infer import closest
 from trueup.errors import ConfigError, DataError
 from trueup.profile.canonical import spell
 from trueup.profile.edges import FeatureEdges
@@ -61,12 +60,6 @@ def find_target(profile: Profile, spec: InputSpec, settings: TrainingSettings) -
     if task == "regression":
         return _regression(variable, state)
     return _classes(variable, state, edges, values, task)
-
-
-def closest(name: str, names: Iterable[str]) -> str:
-    """A remedy that names what was probably meant."""
-    near = difflib.get_close_matches(name, list(names), n=1)
-    return f"did you mean {near[0]!r}?" if near else "check the name"
 
 
 def _label(spec: InputSpec, settings: TrainingSettings) -> Variable:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import keyword
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -52,7 +52,7 @@ def export_model(model: Any, plan: FeaturePlan, folder: Path) -> None:
     # layers. What the signature needs is tracked: variables, and tables of the user's layers.
     holder.weights = list(model.variables)
     holder.tables = _tables(model)
-    arguments = {_argument(i, v.name): v for i, v in enumerate(plan.inputs)}
+    arguments = _arguments(plan.inputs)
     part = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}")
     try:
         function = _signature(model, plan, arguments)
@@ -92,10 +92,19 @@ def _tables(model: Any) -> list[Any]:
     return list(found)
 
 
-def _argument(place: int, name: str) -> str:
-    """A name that a function's argument may have."""
-    plain = _PLAIN_NAME.fullmatch(name) and not keyword.iskeyword(name) and name not in _RESERVED
-    return name if plain else f"input_{place}_"
+def _arguments(variables: Sequence[Variable]) -> dict[str, Variable]:
+    """The variables by names that arguments of a TensorFlow function may have: their own, where
+    Python takes them and no other one is equal but for case."""
+    found: dict[str, Variable] = {}
+    taken: set[str] = set()
+    for place, variable in enumerate(variables):
+        name = variable.name
+        plain = _PLAIN_NAME.fullmatch(name) and not keyword.iskeyword(name)
+        if not plain or name in _RESERVED or name.lower() in taken:
+            name = f"input_{place}_of_{len(variables)}"
+        taken.add(name.lower())
+        found[name] = variable
+    return found
 
 
 def _signature(model: Any, plan: FeaturePlan, arguments: Mapping[str, Variable]) -> Any:
