@@ -94,7 +94,7 @@ def useless(raw: Raw) -> str:
         return "it has no value in the training rows"
     if state.missing or raw.variable.multi_valued:
         return ""
-    value = None
+    value: float | str | None = None
     if numeric is not None and numeric.raw.minimum == numeric.raw.maximum:
         value = numeric.raw.minimum
     categories = raw.edges.categories

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from typing import Any
 
-import farmhash
+import farmhash  # type: ignore[import-untyped]  # comes with TFDV
 import numpy as np
 
 from trueup.records.features import (

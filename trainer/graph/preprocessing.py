@@ -308,7 +308,7 @@ class _Hashes:
         """The crossed values as one string each, shape ``(1, batch)`` per cross."""
         import tensorflow as tf
 
-        texts = {}
+        texts: dict[str, Any] = {}
         if self._crossed_texts:
             rows = [self._scalars.row[name] for name in self._crossed_texts]
             found = tf.where(tf.gather(batch.missing, rows), _MISSING, batch.texts(rows))
