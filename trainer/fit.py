@@ -1,0 +1,230 @@
+"""Training, as the chief and the workers of an all-reduce run it; the chief exports the result."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from math import ceil
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from trueup.errors import BadInputError
+from trueup.frames.whole import write_whole
+from trueup.records.features import FeaturePlan
+from trueup.records.job import TrainingResult
+from trueup.records.training import Split, SplitData, TrainingData
+from trueup.trainer.cluster import Member
+from trueup.trainer.fit_callbacks import (
+    begin_position,
+    make_callbacks,
+    position_path,
+    save_weights,
+    saved_weights,
+)
+from trueup.trainer.fit_export import export
+from trueup.trainer.fit_history import read_history
+from trueup.trainer.input import Rows, batches
+from trueup.trainer.job_spec import JobSpec
+from trueup.trainer.progress import Reporter
+from trueup.trainer.steps import Steps, plan_steps
+from trueup.trainer.strategies import RESULT, batch_replicas, make_strategy, readers
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+_log = logging.getLogger(__name__)
+
+DATA = "data"
+_RESUMED = "resumed.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a task reads of its job before it begins."""
+
+    folder: Path
+    spec: JobSpec
+    plan: FeaturePlan
+    data: TrainingData
+
+    def split(self, split: Split) -> SplitData:
+        return self.data.splits.get(split, SplitData())
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The functions of ``trueup.trainer.graph``, imported when they are needed."""
+
+    parser: Callable[..., Any]
+    build_model: Callable[..., Any]
+    compile_model: Callable[..., Any]
+    export_model: Callable[..., Any]
+
+
+def load_graph() -> Graph:
+    package = os.environ.get("TRUEUP_GRAPH", "trueup.trainer.graph")
+    model = import_module(f"{package}.model")
+    return Graph(
+        parser=import_module(f"{package}.examples").parser,
+        build_model=model.build_model,
+        compile_model=model.compile_model,
+        export_model=import_module(f"{package}.export").export_model,
+    )
+
+
+class Fit:
+    """One task's part in a job.
+
+    :param doing: says what it is at, for errors.
+    """
+
+    def __init__(self, job: Job, task: Member, reporter: Reporter, threads: int) -> None:
+        self._job, self._task, self._reporter, self._threads = job, task, reporter, threads
+        self._settings = job.spec.settings
+        self.steps: Steps = plan_steps(
+            job.split(Split.TRAIN).rows,
+            self._settings,
+            replicas=batch_replicas(self._settings, task),
+        )
+        self.doing = "the start"
+        self._begun = monotonic()
+
+    def train(self) -> None:
+        """Until the weights are on disk; goes on from the backup where there is one."""
+        folder, settings = self._job.folder, self._settings
+        begun = position_path(folder).exists()
+        begin_position(folder)
+        self.doing = "joining the cluster"
+        strategy = make_strategy(settings, self._task)
+        if self._finished() and not self._task.is_chief:
+            return
+        if self._task.is_chief and begun:
+            self._count_resumption()
+        graph = load_graph()
+        self.doing = "building the model"
+        with strategy.scope():
+            model = graph.build_model(self._job.plan, settings)
+            graph.compile_model(model, self._job.plan, settings)
+            model.steps_per_execution = self.steps.per_call
+        if self._finished():
+            return
+        self.doing = "training"
+        self._reporter.say(state="running", epochs=settings.epochs, message="tracing the graph")
+        self._fit(strategy, model, graph)
+        if not settings.patience or saved_weights(folder / "best") is None:
+            chief, loss = self._task.is_chief, self._reporter.status.loss
+            save_weights(model, folder / "last", "weights-last", loss=loss or 0.0, chief=chief)
+
+    def _fit(self, strategy: tf.distribute.Strategy, model: Any, graph: Graph) -> None:
+        settings, steps = self._settings, self.steps
+        coordinated = settings.strategy == "parameter_server"
+        tune = self._job.split(Split.TUNE)
+        validation: dict[str, Any] = {}
+        if tune.rows and settings.patience:
+            validation = {
+                "validation_data": self._dataset(strategy, graph, Split.TUNE),
+                "validation_steps": ceil(tune.rows / steps.batch),
+                "validation_freq": steps.per_pass,
+            }
+        model.fit(
+            self._dataset(strategy, graph, Split.TRAIN),
+            epochs=steps.epochs,
+            steps_per_epoch=steps.per_epoch,
+            callbacks=make_callbacks(
+                self._job.folder,
+                steps,
+                self._reporter,
+                chief=self._task.is_chief,
+                batch_logs=not coordinated,
+                patience=settings.patience if validation else 0,
+            ),
+            verbose=0,
+            **validation,
+        )
+
+    def _dataset(self, strategy: tf.distribute.Strategy, graph: Graph, split: Split) -> Any:
+        """Endless batches of this task's share, in the form that the strategy wants."""
+        import tensorflow as tf
+
+        folder, settings = self._job.folder, self._settings
+        parse = graph.parser(self._job.plan)
+        rows = Rows(
+            folder=folder / DATA,
+            shards=self._job.split(split).shards,
+            parts=readers(settings, self._task),
+            seed=settings.seed,
+            position=position_path(folder) if split is Split.TRAIN else None,
+        )
+
+        def make(context: Any) -> tf.data.Dataset:
+            if settings.strategy == "parameter_server":
+                part = tf.distribute.coordinator.experimental_get_current_worker_index()
+                size = context.get_per_replica_batch_size(self.steps.batch)
+            else:
+                part = context.input_pipeline_id
+                size = context.get_per_replica_batch_size(self.steps.batch)
+            return batches(rows.stream(part), size, parse, whole=True, threads=self._threads)
+
+        if settings.strategy == "parameter_server":
+            from tf_keras.utils.experimental import DatasetCreator
+
+            return DatasetCreator(make)
+        if settings.strategy == "single":
+            return make(tf.distribute.InputContext())
+        return strategy.distribute_datasets_from_function(make)
+
+    def export(self) -> TrainingResult:
+        """Chief: weights into a model without a strategy, which is exported.
+
+        A model that is spread over parameter servers cannot be loaded again (``tf.saved_model
+        .load`` knows no pieces); a checkpoint of it can be read into a plain one.
+        """
+        folder, patience = self._job.folder, self._settings.patience
+        self.doing = "the export"
+        self._reporter.say(message="exporting")
+        weights = saved_weights(folder / "best") or saved_weights(folder / "last")
+        if weights is None:
+            raise BadInputError(f"job folder {folder} has no weights", remedy="start the job again")
+        metrics = export(self._job, load_graph(), weights.path, self._threads)
+        history = read_history(folder)
+        epochs = self.steps.epochs
+        if history.ends(patience):
+            epochs = history.losses[-1][0] + 1
+        result = TrainingResult(
+            epochs=ceil(epochs / self.steps.per_pass),
+            rows=epochs * self.steps.rows_of_epoch,
+            loss=weights.loss,
+            metrics=metrics,
+            stopped_early=epochs < self.steps.epochs,
+            restarts=resumptions(folder),
+            seconds=monotonic() - self._begun,
+        )
+        write_whole(folder / RESULT, result.model_dump_json(indent=2).encode())
+        return result
+
+    def _finished(self) -> bool:
+        """Whether an earlier start of this job trained to the end."""
+        folder, patience = self._job.folder, self._settings.patience
+        if saved_weights(folder / "last") is not None:
+            return True
+        history = read_history(folder)
+        best = saved_weights(folder / "best")
+        over = bool(history.losses) and history.losses[-1][0] + 1 >= self.steps.epochs
+        return best is not None and (over or history.ends(patience))
+
+    def _count_resumption(self) -> None:
+        path = self._job.folder / _RESUMED
+        write_whole(path, json.dumps(resumptions(self._job.folder) + 1).encode())
+
+
+def resumptions(folder: Path) -> int:
+    """How often training went on from its backup."""
+    try:
+        return int(json.loads((folder / _RESUMED).read_bytes()))
+    except FileNotFoundError:
+        return 0
