@@ -4,8 +4,8 @@ from importlib import import_module
 
 
 def build_model(plan, settings):
-    import tf_keras
     import tensorflow as tf
+    import tf_keras
 
     tf_keras.utils.set_random_seed(settings.seed)
     if ":" in settings.model:
