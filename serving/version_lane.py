@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from trueup.records.input_spec import FLOAT_DTYPES, InputSpec, Variable
+from trueup.records.input_spec import FLOAT_DTYPES, INTEGER_DTYPES, InputSpec, Variable
 from trueup.serving.lane import Lane, LaneCounts
 from trueup.serving.metrics import ModelCounts
 
@@ -88,8 +88,14 @@ def optional_variables(spec: InputSpec | None) -> dict[str, Any]:
 
 
 def _missing_value(variable: Variable) -> Any:
-    if variable.missing.graph is not None:
-        return variable.missing.graph
+    given = variable.missing.graph
+    if given is not None:
+        # From a configuration a number may come as a float; what fits the tensor is of its type.
+        if variable.dtype == "bool" and not isinstance(given, str):
+            return bool(given)
+        if variable.dtype in INTEGER_DTYPES and not isinstance(given, str):
+            return int(given) if float(given).is_integer() else None
+        return given
     if variable.dtype in FLOAT_DTYPES:
         return float("nan")
     return "" if variable.dtype in ("string", "bytes") else None

@@ -13,6 +13,7 @@ from trueup.records.training import Target
 
 class Scaled(Record):
     """A number: ``(f(x) - mean) / sd``, clipped to ``[low, high]`` before; 0 where it is missing.
+    Of several values of a fixed shape each is one; of a list of any length, their mean.
 
     :param log: ``f`` is ``sign(x) log1p(|x|)``; else it is the identity. ``mean`` and ``sd`` are of
         ``f(x)``, ``low`` and ``high`` of ``x``.
@@ -28,7 +29,10 @@ class Scaled(Record):
 
 
 class Bucketed(Record):
-    """A number, by which of ``len(boundaries) + 1`` buckets it is in; one more for missing."""
+    """A number, by which of ``len(boundaries) + 1`` buckets it is in; one more for missing.
+
+    :param embedding: its size in the deep part; 0: the wide part has it alone. So it is below.
+    """
 
     kind: Literal["bucketed"] = "bucketed"
     variable: str
@@ -47,7 +51,8 @@ class Vocabulary(Record):
 
 
 class Hashed(Record):
-    """A value by its hash (of strings as they are, of numbers in decimal form)."""
+    """A value by its hash (of strings as they are, of numbers in decimal form), one more place for
+    missing."""
 
     kind: Literal["hashed"] = "hashed"
     variable: str
@@ -77,7 +82,8 @@ Feature = Annotated[
 
 
 class Cross(Record):
-    """Combinations of values, by the hash of them together; for the wide part."""
+    """Combinations of values, by the hash of them together; for the wide part. Of a variable that
+    is in buckets, it is the bucket that is combined; missing is a value too."""
 
     variables: tuple[str, ...]
     buckets: int
@@ -86,7 +92,8 @@ class Cross(Record):
 class FeaturePlan(Record):
     """All that the graph needs to know; ``plan.json`` in a job's folder.
 
-    :param inputs: the raw variables of the signature, in order; the label is not one.
+    :param inputs: the raw variables of the signature, in order; the label is not one. Those that
+        training saw missing are ``optional``, with what the graph receives in ``missing.graph``.
     :param functions: the user's, ``package.module:function``.
     """
 

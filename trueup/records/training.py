@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from trueup.records.input_spec import InputSpec, Record
+from trueup.records.input_spec import Dtype, InputSpec, Record
 
 
 class Split(str, Enum):
@@ -26,12 +26,20 @@ class Target(Record):
     :param classes: as texts, in the order of the model's outputs; of multiclass and of binary
         without ``positive_above`` (whose second class is the positive one), else empty.
     :param positive_above: binary: 1 where the label is above it.
+    :param dtype: of the label, as examples have it.
+    :param bias: what a model answers before it has learnt anything: the mean of the label
+        (regression), log-odds (binary), logarithms of the classes' shares; empty: zeros.
+    :param scale: regression: the label's standard deviation, which the model's last layer is
+        multiplied by.
     """
 
     label: str
     task: Literal["regression", "binary", "multiclass"]
     classes: tuple[str, ...] = ()
     positive_above: float | None = None
+    dtype: Dtype = "float64"
+    bias: tuple[float, ...] = ()
+    scale: float = 1.0
 
 
 class Shard(Record):
