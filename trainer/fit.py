@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from math import ceil
 from pathlib import Path
 from time import monotonic
@@ -28,6 +25,8 @@ from trueup.trainer.fit_callbacks import (
 )
 from trueup.trainer.fit_export import export
 from trueup.trainer.fit_history import read_history
+from trueup.trainer.graph.examples import parser
+from trueup.trainer.graph.model import build_model, compile_model
 from trueup.trainer.input import Rows, batches
 from trueup.trainer.job_spec import JobSpec
 from trueup.trainer.progress import Reporter
@@ -54,27 +53,6 @@ class Job:
 
     def split(self, split: Split) -> SplitData:
         return self.data.splits.get(split, SplitData())
-
-
-@dataclass(frozen=True)
-class Graph:
-    """The functions of ``trueup.trainer.graph``, imported when they are needed."""
-
-    parser: Callable[..., Any]
-    build_model: Callable[..., Any]
-    compile_model: Callable[..., Any]
-    export_model: Callable[..., Any]
-
-
-def load_graph() -> Graph:
-    package = os.environ.get("TRUEUP_GRAPH", "trueup.trainer.graph")
-    model = import_module(f"{package}.model")
-    return Graph(
-        parser=import_module(f"{package}.examples").parser,
-        build_model=model.build_model,
-        compile_model=model.compile_model,
-        export_model=import_module(f"{package}.export").export_model,
-    )
 
 
 class Fit:
@@ -105,34 +83,32 @@ class Fit:
             return
         if self._task.is_chief and begun:
             self._count_resumption()
-        graph = load_graph()
         self.doing = "building the model"
         with strategy.scope():
-            model = graph.build_model(self._job.plan, settings)
-            graph.compile_model(model, self._job.plan, settings)
-            model.steps_per_execution = self.steps.per_call
+            model = build_model(self._job.plan, settings)
+            compile_model(model, self._job.plan, settings, steps_per_execution=self.steps.per_call)
         if self._finished():
             return
         self.doing = "training"
         self._reporter.say(state="running", epochs=settings.epochs, message="tracing the graph")
-        self._fit(strategy, model, graph)
+        self._fit(strategy, model)
         if not settings.patience or saved_weights(folder / "best") is None:
             chief, loss = self._task.is_chief, self._reporter.status.loss
             save_weights(model, folder / "last", "weights-last", loss=loss or 0.0, chief=chief)
 
-    def _fit(self, strategy: tf.distribute.Strategy, model: Any, graph: Graph) -> None:
+    def _fit(self, strategy: tf.distribute.Strategy, model: Any) -> None:
         settings, steps = self._settings, self.steps
         coordinated = settings.strategy == "parameter_server"
         tune = self._job.split(Split.TUNE)
         validation: dict[str, Any] = {}
         if tune.rows and settings.patience:
             validation = {
-                "validation_data": self._dataset(strategy, graph, Split.TUNE),
+                "validation_data": self._dataset(strategy, Split.TUNE),
                 "validation_steps": ceil(tune.rows / steps.batch),
                 "validation_freq": steps.per_pass,
             }
         model.fit(
-            self._dataset(strategy, graph, Split.TRAIN),
+            self._dataset(strategy, Split.TRAIN),
             epochs=steps.epochs,
             steps_per_epoch=steps.per_epoch,
             callbacks=make_callbacks(
@@ -147,12 +123,12 @@ class Fit:
             **validation,
         )
 
-    def _dataset(self, strategy: tf.distribute.Strategy, graph: Graph, split: Split) -> Any:
+    def _dataset(self, strategy: tf.distribute.Strategy, split: Split) -> Any:
         """Endless batches of this task's share, in the form that the strategy wants."""
         import tensorflow as tf
 
         folder, settings = self._job.folder, self._settings
-        parse = graph.parser(self._job.plan)
+        parse = parser(self._job.plan)
         rows = Rows(
             folder=folder / DATA,
             shards=self._job.split(split).shards,
@@ -190,7 +166,7 @@ class Fit:
         weights = saved_weights(folder / "best") or saved_weights(folder / "last")
         if weights is None:
             raise BadInputError(f"job folder {folder} has no weights", remedy="start the job again")
-        metrics = export(self._job, load_graph(), weights.path, self._threads)
+        metrics = export(self._job, weights.path, self._threads)
         history = read_history(folder)
         epochs = self.steps.epochs
         if history.ends(patience):

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from trueup.errors import ChildTaskError
 from trueup.records.training import Split
+from trueup.trainer.graph.examples import parser
+from trueup.trainer.graph.export import export_model
+from trueup.trainer.graph.model import build_model, compile_model
 from trueup.trainer.input import Rows, batches
 
 if TYPE_CHECKING:
-    from trueup.trainer.fit import Graph, Job
+    from trueup.trainer.fit import Job
 
 _log = logging.getLogger(__name__)
 
@@ -25,13 +28,13 @@ _UNFINISHED = ".unfinished-"
 _BATCH = 4096
 
 
-def export(job: Job, graph: Graph, weights: Path, threads: int) -> dict[str, float]:
+def export(job: Job, weights: Path, threads: int) -> dict[str, float]:
     """Write ``export/`` in the job's folder; metrics of the tuning rows, each seen once.
 
     :raises ChildTaskError: the checkpoint lacks a weight of the model.
     """
     settings = job.spec.settings
-    model = graph.build_model(job.plan, settings)
+    model = build_model(job.plan, settings)
     status = model.load_weights(str(weights))
     try:
         status.assert_existing_objects_matched()
@@ -40,13 +43,13 @@ def export(job: Job, graph: Graph, weights: Path, threads: int) -> dict[str, flo
             f"the weights in {weights} do not fit the model: {error}",
             remedy="start the job again, in a new folder",
         ) from error
-    graph.compile_model(model, job.plan, settings)
-    metrics = _metrics(job, graph, model, threads)
+    compile_model(model, job.plan, settings)
+    metrics = _metrics(job, model, threads)
     for left in job.folder.glob(f"{_UNFINISHED}*"):
         shutil.rmtree(left, ignore_errors=True)
     unfinished = job.folder / f"{_UNFINISHED}{uuid.uuid4().hex}"
     try:
-        graph.export_model(model, job.plan, unfinished)
+        export_model(model, job.plan, unfinished)
         _make_durable(unfinished)
         _replace(unfinished, job.folder / EXPORT)
     finally:
@@ -54,12 +57,12 @@ def export(job: Job, graph: Graph, weights: Path, threads: int) -> dict[str, flo
     return metrics
 
 
-def _metrics(job: Job, graph: Graph, model: Any, threads: int) -> dict[str, float]:
+def _metrics(job: Job, model: Any, threads: int) -> dict[str, float]:
     tune = job.split(Split.TUNE)
     if not tune.rows:
         return {}
     rows = Rows(job.folder / "data", tune.shards, parts=1, seed=0)
-    parse = graph.parser(job.plan)
+    parse = parser(job.plan)
     found = model.evaluate(
         batches(rows.once(), _BATCH, parse, whole=False, threads=threads),
         return_dict=True,

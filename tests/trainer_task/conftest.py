@@ -113,14 +113,7 @@ def make_job(tmp_path: Path) -> Callable[..., MadeJob]:
 
 @pytest.fixture
 def launcher() -> Iterator[LocalLauncher]:
-    import os
-
-    found = LocalLauncher(
-        environment={
-            "TRUEUP_GRAPH": "standin_graph",
-            "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
-        }
-    )
+    found = LocalLauncher()
     yield found
     found.close()
 
