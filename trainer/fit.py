@@ -89,6 +89,8 @@ class Fit:
             compile_model(model, self._job.plan, settings, steps_per_execution=self.steps.per_call)
         if self._finished():
             return
+        pieces = sum("/part_" in weight.name for weight in model.weights)
+        _log.info("%d variables, %d of them pieces of tables", len(model.weights), pieces)
         self.doing = "training"
         self._reporter.say(state="running", epochs=settings.epochs, message="tracing the graph")
         self._fit(strategy, model)

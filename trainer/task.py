@@ -48,7 +48,7 @@ HELD_PORT = "TRUEUP_HELD_PORT"
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one task; returns its exit code."""
-    _end_with_launcher()
+    end_with_launcher()
     parser = argparse.ArgumentParser(prog="trueup.trainer.task")
     parser.add_argument("--job", type=Path, required=True, help="the job's folder")
     folder = parser.parse_args(arguments).job.resolve()
@@ -183,7 +183,7 @@ def _take_port(task: Member) -> None:
             ) from error
 
 
-def _end_with_launcher() -> None:
+def end_with_launcher() -> None:
     """End this process, however busy, when the other end of the lifeline is closed."""
     lifeline = os.environ.pop(LIFELINE, None)
     if lifeline is None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest
 from trueup.config.training import TrainingSettings
 from trueup.datasets.example_proto import example_class
 from trueup.frames.format import encode
-from trueup.records.features import FeaturePlan, Scaled
+from trueup.records.features import Feature, FeaturePlan, Scaled
 from trueup.records.input_spec import InputSpec, Kind, Role, Variable
 from trueup.records.training import Shard, Split, SplitData, Target, TrainingData
 from trueup.trainer.job_spec import JobSpec
@@ -74,6 +76,7 @@ def make_job(tmp_path: Path) -> Callable[..., MadeJob]:
         rows: int = 4000,
         tune_rows: int = 500,
         shards: int = 3,
+        features: Sequence[Feature] = (),
         **settings: Any,
     ) -> MadeJob:
         folder = tmp_path / name
@@ -94,7 +97,8 @@ def make_job(tmp_path: Path) -> Callable[..., MadeJob]:
             inputs=VARIABLES,
             features=tuple(
                 Scaled(variable=name, mean=0.0, sd=1.0, low=-10.0, high=10.0) for name in ("x", "y")
-            ),
+            )
+            + tuple(features),
             target=TARGET,
         )
         (folder / "plan.json").write_text(plan.model_dump_json())
@@ -109,6 +113,27 @@ def make_job(tmp_path: Path) -> Callable[..., MadeJob]:
         return MadeJob(spec, folder)
 
     return make
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Processes of a job in ``folder``, by the mark that their launcher gave them, or by name."""
+    found = []
+    told = [folder / "launch.json", *(folder / "starts").glob("*")]
+    texts = [path.read_text() for path in told if path.exists()]
+    marks = {f"TRUEUP_LAUNCH={json.loads(text)['mark']}".encode() for text in texts if text}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes().split(b"\0")
+            variables = (entry / "environ").read_bytes().split(b"\0")
+            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        named = b"--job" in command and str(folder).encode() in command
+        if state != "Z" and (named or not marks.isdisjoint(variables)):
+            found.append(int(entry.name))
+    return found
 
 
 @pytest.fixture
@@ -131,9 +156,13 @@ def wait_until(condition: Callable[[], Any], limit_s: float = 200.0) -> Any:
 
 @pytest.fixture
 def ended(launcher: LocalLauncher) -> Callable[..., JobProgress]:
-    def wait(job: MadeJob, limit_s: float = 200.0) -> JobProgress:
-        return wait_until(
-            lambda: p if (p := launcher.poll(job.spec.id)).state.ended else None, limit_s
-        )
+    def wait(
+        job: MadeJob, limit_s: float = 200.0, using: LocalLauncher | None = None
+    ) -> JobProgress:
+        def look() -> JobProgress | None:
+            found = (using or launcher).poll(job.spec.id)
+            return found if found.state.ended else None
+
+        return wait_until(look, limit_s)
 
     return wait

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from trueup.errors import BadInputError
@@ -10,7 +9,7 @@ from trueup.records.job import TaskType
 from trueup.trainer.job_spec import JobSpec
 from trueup.trainer.launcher import JobProgress
 from trueup.trainer.launchers.local_orphans import reap
-from trueup.trainer.launchers.local_run import MOST_RESTARTS, LocalRun
+from trueup.trainer.launchers.local_run import LocalOptions, LocalRun
 from trueup.trainer.progress import log_path
 
 
@@ -18,24 +17,17 @@ class LocalLauncher:
     """Runs jobs on this machine; see :class:`trueup.trainer.launcher.Launcher`.
 
     Its tasks end with this process, also when that is killed.
-
-    :param environment: variables for the tasks, beside those of this process.
-    :param most_restarts: of tasks or groups in one job, before it fails.
     """
 
-    def __init__(
-        self, *, environment: Mapping[str, str] | None = None, most_restarts: int = MOST_RESTARTS
-    ) -> None:
-        self._environment, self._most_restarts = dict(environment or {}), most_restarts
+    def __init__(self, options: LocalOptions = LocalOptions()) -> None:  # noqa: B008 - frozen
+        self._options = options
         self._runs: dict[str, tuple[LocalRun, Path]] = {}
 
     def submit(self, spec: JobSpec, folder: Path) -> None:
         if spec.id in self._runs:
             raise BadInputError(f"job {spec.id} was submitted before", remedy="give it another id")
         folder = folder.resolve()
-        run = LocalRun(
-            spec, folder, environment=self._environment, most_restarts=self._most_restarts
-        )
+        run = LocalRun(spec, folder, self._options)
         run.start()
         self._runs[spec.id] = (run, folder)
 

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,8 @@ from trueup.config.training import TrainingSettings
 from trueup.records.job import TaskType
 from trueup.trainer.launchers.local_orphans import MARK
 from trueup.trainer.progress import log_path, status_path
+
+TASK = (sys.executable, "-m", "trueup.trainer.task")
 
 _HOST = "127.0.0.1"
 #: For a task to end by itself when it is asked to.
@@ -80,12 +82,20 @@ class Group:
     """The tasks of a job.
 
     :param mark: unique to this launch; every process of it, and all that those start, carry it.
+    :param command: of a task; ``--job FOLDER`` follows.
     """
 
     def __init__(
-        self, folder: Path, settings: TrainingSettings, mark: str, extra: Mapping[str, str]
+        self,
+        folder: Path,
+        settings: TrainingSettings,
+        mark: str,
+        *,
+        command: Sequence[str],
+        environment: Mapping[str, str],
     ) -> None:
-        self._folder, self._mark, self._extra = folder, mark, dict(extra)
+        self._folder, self._mark = folder, mark
+        self._command, self._environment = list(command), dict(environment)
         self.tasks = [
             TaskProcess(type_, index)
             for type_, count in cluster_of(settings).items()
@@ -129,7 +139,7 @@ class Group:
     def _start(self, task: TaskProcess, held: socket.socket | None) -> None:
         environment = {
             **os.environ,
-            **self._extra,
+            **self._environment,
             MARK: self._mark,
             "TF_CONFIG": json.dumps(self._tf_config(task)),
             "TRUEUP_LIFELINE": str(self._lifeline),
@@ -142,7 +152,7 @@ class Group:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             task.process = subprocess.Popen(
-                [sys.executable, "-m", "trueup.trainer.task", "--job", str(self._folder)],
+                [*self._command, "--job", str(self._folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -6,6 +6,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from time import monotonic
@@ -15,7 +16,7 @@ from trueup.records.job import JobState, TaskType
 from trueup.trainer import fit_errors
 from trueup.trainer.job_spec import JobSpec
 from trueup.trainer.launcher import JobProgress
-from trueup.trainer.launchers.local_group import Group, TaskProcess
+from trueup.trainer.launchers.local_group import TASK, Group, TaskProcess
 from trueup.trainer.launchers.local_orphans import end_marked, launching
 from trueup.trainer.progress import read_status, read_statuses
 from trueup.trainer.strategies import RESULT
@@ -27,26 +28,25 @@ _LOOK_S = 0.1
 _GOODBYE_S = 5.0
 #: For the task that knows the cause to say it, when another failed first because of it.
 _CAUSE_S = 3.0
-MOST_RESTARTS = 5
 _MOST_PORTS = 5
 
 
-class LocalRun:
-    """Runs one job in a thread of its own.
-
-    :param environment: for the tasks, beside this process's.
+@dataclass(frozen=True)
+class LocalOptions:
+    """:param command: of a task. :param environment: for the tasks, beside this process's.
+    :param most_restarts: of tasks or groups in one job, before it fails.
     """
 
-    def __init__(
-        self,
-        spec: JobSpec,
-        folder: Path,
-        *,
-        environment: Mapping[str, str],
-        most_restarts: int = MOST_RESTARTS,
-    ) -> None:
-        self._spec, self._folder = spec, folder
-        self._environment, self._most_restarts = environment, most_restarts
+    command: tuple[str, ...] = TASK
+    environment: Mapping[str, str] = field(default_factory=dict)
+    most_restarts: int = 5
+
+
+class LocalRun:
+    """Runs one job in a thread of its own."""
+
+    def __init__(self, spec: JobSpec, folder: Path, options: LocalOptions) -> None:
+        self._spec, self._folder, self._options = spec, folder, options
         self._cancel = threading.Event()
         self._reason = ""
         self._state, self._message = JobState.RUNNING, "starting"
@@ -95,7 +95,11 @@ class LocalRun:
                 told = self._spec.model_dump_json(indent=2)
                 write_whole(self._folder / "job.json", told.encode())
                 self._group = Group(
-                    self._folder, self._spec.settings, self._mark, self._environment
+                    self._folder,
+                    self._spec.settings,
+                    self._mark,
+                    command=self._options.command,
+                    environment=self._options.environment,
                 )
                 self._ready.set()
                 try:
@@ -157,9 +161,9 @@ class LocalRun:
                 return self._said(next(t for t in ended if codes[t.name] == fit_errors.PORT))
             return self._again(group)
         self._restarts += len(ended) if self._lone(ended) else 1
-        if self._restarts > self._most_restarts:
+        if self._restarts > self._options.most_restarts:
             return (
-                f"{self._said(ended[0])} (after {self._most_restarts} new starts; the log "
+                f"{self._said(ended[0])} (after {self._options.most_restarts} new starts; the log "
                 f"{ended[0].type.value}-{ended[0].index}.log in the job's tasks/ has more)"
             )
         for task in ended:
