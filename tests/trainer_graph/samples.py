@@ -147,7 +147,10 @@ def _varint(value: int) -> bytes:
 
 def examples(rows: Rows) -> list[bytes]:
     names = list(rows)
-    return [example(dict(zip(names, values, strict=True))) for values in zip(*rows.values())]
+    return [
+        example(dict(zip(names, values, strict=True)))
+        for values in zip(*rows.values(), strict=True)
+    ]
 
 
 def as_served(rows: Rows, variable: Variable) -> np.ndarray:

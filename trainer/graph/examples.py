@@ -44,6 +44,7 @@ def parser(plan: FeaturePlan) -> Parser:
     booleans = [v.name for v in plan.inputs if graph_dtype(v) == "bool"]
     lists = {v.name: missing_value_of(v) for v in plan.inputs if list_size(v) is None}
 
+    @tf.autograph.experimental.do_not_convert
     def parse(serialized: Any) -> tuple[dict[str, Any], Any]:
         found = tf.io.parse_example(serialized, features)
         outcome = label(found.pop(plan.target.label))

@@ -127,7 +127,7 @@ def _plan_model() -> Any:
             self._wide = self._wide_table(columns) if settings.model != "dnn" else None
             self._tables: Any = {}
             self._hidden: Any = []
-            width = self._encode.width
+            width = len(self._encode.dense_names)
             if not self._linear:
                 width += self._add_tables(columns)
                 width = self._add_layers(settings, width)
@@ -141,6 +141,20 @@ def _plan_model() -> Any:
             )  # fmt: skip
             self.built = True
 
+        # AutoGraph has nothing to convert in these, and takes 6 s of CPU per task to find that out.
+        @tf.autograph.experimental.do_not_convert
+        def train_step(self, data: Any) -> Any:
+            return super().train_step(data)
+
+        @tf.autograph.experimental.do_not_convert
+        def test_step(self, data: Any) -> Any:
+            return super().test_step(data)
+
+        @tf.autograph.experimental.do_not_convert
+        def predict_step(self, data: Any) -> Any:
+            return super().predict_step(data)
+
+        @tf.autograph.experimental.do_not_convert
         def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
             encoded = self._encode(self._own(inputs))
             answer = tf.zeros([encoded.rows, self._units]) + self._bias

@@ -64,7 +64,8 @@ class Preprocessing:
 
     :ivar columns: of ``Encoded.places``, in order.
     :ivar bags: columns of ``Encoded.bags``.
-    :ivar width: of ``Encoded.dense``.
+    :ivar dense_names: what the columns of ``Encoded.dense`` are, such as ``temp``, ``temp missing``
+        and ``wind[2]``.
     """
 
     def __init__(self, plan: FeaturePlan) -> None:
@@ -94,10 +95,16 @@ class Preprocessing:
             for column in self.bags
             if isinstance(column.feature, Vocabulary)
         }  # fmt: skip
-        self.width = (
-            len(self._numbers.rows) + len(self._flags) + len(self._list_flags)
-            + sum(list_size(self._inputs[f.variable]) or 1 for f in self._wide_numbers)
-        )  # fmt: skip
+        self.dense_names = (
+            *(f.variable for f in scaled if self._scalar(f.variable)),
+            *(f"{name} missing" for name in flags if self._scalar(name)),
+            *(
+                f"{f.variable}[{place}]"
+                for f in self._wide_numbers
+                for place in range(list_size(self._inputs[f.variable]) or 1)
+            ),
+            *(f"{name} missing" for name in self._list_flags),
+        )
 
     def _scalar(self, name: str) -> bool:
         return not self._inputs[name].shape
@@ -115,51 +122,52 @@ class Preprocessing:
         if self._flags:
             dense.append(tf.cast(tf.gather(batch.missing, self._flags), tf.float32))
         dense = [tf.transpose(part) for part in dense]
-        dense += [self._several(f, raw[f.variable], rows) for f in self._wide_numbers]
-        dense += [self._empty(name, raw[name], rows) for name in self._list_flags]
+        dense += [self._several(f, raw[f.variable]) for f in self._wide_numbers]
+        dense += [self._empty(name, raw[name]) for name in self._list_flags]
         buckets = self._buckets(batch)
         places = [*buckets, *self._vocabularies(batch), *self._hashes(batch, buckets)]
         return Encoded(
             rows,
             tf.concat(dense, 1) if dense else None,
             tf.transpose(tf.concat(places, 0)) if places else None,
-            tuple(self._bag(column, raw, rows) for column in self.bags),
+            tuple(self._bag(column, raw) for column in self.bags),
         )
 
-    def _present(self, name: str, values: Any, rows: Any) -> tuple[Any, Any]:
+    def _present(self, name: str, values: Any) -> tuple[Any, Any]:
         """Values as ``(rows, n)``, and where they are not missing."""
         import tensorflow as tf
 
-        flat = tf.reshape(values, [rows, tf.size(values) // tf.maximum(rows, 1)])
+        size = list_size(self._inputs[name])
+        flat = values if size is None else tf.reshape(values, [-1, size])
         return flat, ~missing_of([self._inputs[name]], flat)
 
-    def _several(self, feature: Scaled, values: Any, rows: Any) -> Any:
+    def _several(self, feature: Scaled, values: Any) -> Any:
         """Numbers of a fixed shape one by one, those of any number by their mean."""
         import tensorflow as tf
 
-        flat, present = self._present(feature.variable, values, rows)
+        flat, present = self._present(feature.variable, values)
         scaled = scale(tf.cast(flat, tf.float64), feature.low, feature.high, feature.mean,
                        feature.sd, feature.log)  # fmt: skip
         scaled = tf.where(present, scaled, tf.zeros((), tf.float64))
         size = list_size(self._inputs[feature.variable])
         if size is not None:
-            return tf.ensure_shape(tf.cast(scaled, tf.float32), [None, size])
+            return tf.cast(scaled, tf.float32)
         count = tf.reduce_sum(tf.cast(present, tf.float64), 1, keepdims=True)
         total = tf.reduce_sum(scaled, 1, keepdims=True)
         return tf.cast(total / tf.maximum(count, 1.0), tf.float32)
 
-    def _empty(self, name: str, values: Any, rows: Any) -> Any:
+    def _empty(self, name: str, values: Any) -> Any:
         import tensorflow as tf
 
-        _, present = self._present(name, values, rows)
+        _, present = self._present(name, values)
         return tf.cast(~tf.reduce_any(present, 1, keepdims=True), tf.float32)
 
-    def _bag(self, column: Column, raw: Mapping[str, Any], rows: Any) -> Bag:
+    def _bag(self, column: Column, raw: Mapping[str, Any]) -> Bag:
         import tensorflow as tf
 
         feature = column.feature
         assert not isinstance(feature, Cross)
-        flat, present = self._present(feature.variable, raw[feature.variable], rows)
+        flat, present = self._present(feature.variable, raw[feature.variable])
         where = tf.where(present)[:, 0]
         values = tf.boolean_mask(flat, present)
         dtype = graph_dtype(self._inputs[feature.variable])
