@@ -64,7 +64,11 @@ def queued(engine: Engine) -> Job:
 
 
 def test_a_job_from_start_to_end(engine: Engine, queued: Job) -> None:
-    assert (queued.state, queued.created_by, queued.reason) == (JobState.QUEUED, "ada", "newer rows")
+    assert (queued.state, queued.created_by, queued.reason) == (
+        JobState.QUEUED,
+        "ada",
+        "newer rows",
+    )
     later = NOON + timedelta(minutes=1)
     with writing(engine) as connection:
         assert claim_job(connection, "j1", holder="h", now=NOON)
@@ -97,9 +101,7 @@ def test_one_job_at_a_time_learns_a_model(engine: Engine, queued: Job) -> None:
             create_job(connection, spec("j3", "trains"), folder="f", author=ADA)
 
 
-def test_processes_that_want_one_job_get_it_once(
-    engine: Engine, queued: Job
-) -> None:
+def test_processes_that_want_one_job_get_it_once(engine: Engine, queued: Job) -> None:
     start = threading.Barrier(6)
 
     def claim(name: int) -> bool:
@@ -150,7 +152,9 @@ def test_who_lost_a_job_cannot_write_it(engine: Engine, queued: Job) -> None:
     for write in (
         lambda c: beat_job(c, "j1", holder="slept", now=late),
         lambda c: job_runs(c, "j1", holder="slept", now=late),
-        lambda c: finish_job(c, "j1", holder="slept", now=late, state=JobState.SUCCEEDED, version=1),
+        lambda c: finish_job(
+            c, "j1", holder="slept", now=late, state=JobState.SUCCEEDED, version=1
+        ),
     ):
         with pytest.raises(ConflictError), writing(engine) as connection:
             write(connection)
@@ -158,9 +162,7 @@ def test_who_lost_a_job_cannot_write_it(engine: Engine, queued: Job) -> None:
         assert get_job(connection, "j1").version is None
 
 
-def test_sign_of_life_in_the_last_moment_saves_a_job(
-    engine: Engine, queued: Job
-) -> None:
+def test_sign_of_life_in_the_last_moment_saves_a_job(engine: Engine, queued: Job) -> None:
     late = NOON + timedelta(minutes=5)
     with writing(engine) as connection:
         claim_job(connection, "j1", holder="h", now=NOON)
@@ -223,9 +225,7 @@ def test_keeper_writes_what_the_launcher_says(engine: Engine, queued: Job) -> No
             JobKeeper.claim(engine, "j1")
 
 
-def test_keeper_that_lost_its_job_ends_the_tasks(
-    engine: Engine, queued: Job
-) -> None:
+def test_keeper_that_lost_its_job_ends_the_tasks(engine: Engine, queued: Job) -> None:
     launcher = Scripted()
     with JobKeeper.claim(engine, "j1", beat_s=0.05) as keeper:
         keeper.runs()
