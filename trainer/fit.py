@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from time import monotonic
@@ -12,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from trueup.errors import BadInputError
 from trueup.frames.whole import write_whole
-from trueup.records.features import FeaturePlan
 from trueup.records.job import TrainingResult
-from trueup.records.training import Split, SplitData, TrainingData
+from trueup.records.training import Split
 from trueup.trainer.cluster import Member
 from trueup.trainer.fit_callbacks import (
     begin_position,
@@ -25,10 +23,11 @@ from trueup.trainer.fit_callbacks import (
 )
 from trueup.trainer.fit_export import export
 from trueup.trainer.fit_history import read_history
+from trueup.trainer.fit_warm import take_weights
 from trueup.trainer.graph.examples import parser
 from trueup.trainer.graph.model import build_model, compile_model
 from trueup.trainer.input import Rows, batches
-from trueup.trainer.job_spec import JobSpec
+from trueup.trainer.job_folder import DATA, Job
 from trueup.trainer.progress import Reporter
 from trueup.trainer.steps import Steps, plan_steps
 from trueup.trainer.strategies import RESULT, batch_replicas, make_strategy, readers
@@ -38,21 +37,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-DATA = "data"
 _RESUMED = "resumed.json"
-
-
-@dataclass(frozen=True)
-class Job:
-    """All that a task reads of its job before it begins."""
-
-    folder: Path
-    spec: JobSpec
-    plan: FeaturePlan
-    data: TrainingData
-
-    def split(self, split: Split) -> SplitData:
-        return self.data.splits.get(split, SplitData())
 
 
 class Fit:
@@ -64,31 +49,32 @@ class Fit:
     def __init__(self, job: Job, task: Member, reporter: Reporter, threads: int) -> None:
         self._job, self._task, self._reporter, self._threads = job, task, reporter, threads
         self._settings = job.spec.settings
-        self.steps: Steps = plan_steps(
-            job.split(Split.TRAIN).rows,
-            self._settings,
-            replicas=batch_replicas(self._settings, task),
-        )
+        self.steps = self._plan(batch_replicas(self._settings, task))
         self.doing = "the start"
         self._begun = monotonic()
+
+    def _plan(self, replicas: int) -> Steps:
+        rows = self._job.split(Split.TRAIN).rows
+        return plan_steps(rows, self._settings, replicas=replicas)
 
     def train(self) -> None:
         """Until the weights are on disk; goes on from the backup where there is one."""
         folder, settings = self._job.folder, self._settings
-        begun = position_path(folder).exists()
-        begin_position(folder)
+        if self._finished():
+            return
+        resumed = begin_position(folder) > 0
+        if resumed and self._task.is_chief:
+            self._count_resumption()
         self.doing = "joining the cluster"
         strategy = make_strategy(settings, self._task)
-        if self._finished() and not self._task.is_chief:
-            return
-        if self._task.is_chief and begun:
-            self._count_resumption()
+        self.steps = self._plan(strategy.num_replicas_in_sync)
         self.doing = "building the model"
         with strategy.scope():
             model = build_model(self._job.plan, settings)
             compile_model(model, self._job.plan, settings, steps_per_execution=self.steps.per_call)
-        if self._finished():
-            return
+        if self._job.spec.warm_start and not resumed:
+            self.doing = "the warm start"
+            take_weights(model, folder / self._job.spec.warm_start, self._job)
         pieces = sum("/part_" in weight.name for weight in model.weights)
         _log.info("%d variables, %d of them pieces of tables", len(model.weights), pieces)
         self.doing = "training"
@@ -142,10 +128,9 @@ class Fit:
         def make(context: Any) -> tf.data.Dataset:
             if settings.strategy == "parameter_server":
                 part = tf.distribute.coordinator.experimental_get_current_worker_index()
-                size = context.get_per_replica_batch_size(self.steps.batch)
             else:
                 part = context.input_pipeline_id
-                size = context.get_per_replica_batch_size(self.steps.batch)
+            size = context.get_per_replica_batch_size(self.steps.batch)
             return batches(rows.stream(part), size, parse, whole=True, threads=self._threads)
 
         if settings.strategy == "parameter_server":

@@ -65,8 +65,10 @@ def make_callbacks(
             reporter.say(state="running", epoch=epoch // steps.per_pass + 1, message="training")
             reporter.rows(epoch * steps.rows_of_epoch)
             if not batch_logs and self._meter is None:
+                # A backup holds this counter too, so that it may begin anywhere.
+                steps_before = int(self.model._train_counter.numpy())
+                self._rows_before = epoch * steps.rows_of_epoch - steps_before * steps.batch
                 self._meter = threading.Thread(target=self._watch, daemon=True)
-                self._first = epoch
                 self._meter.start()
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -98,7 +100,7 @@ def make_callbacks(
                 except Exception as error:  # noqa: BLE001 - of a server that is gone; fit sees it
                     _log.debug("the step counter cannot be read: %s", error)
                     continue
-                reporter.rows(self._first * steps.rows_of_epoch + done * steps.batch)
+                reporter.rows(self._rows_before + done * steps.batch)
 
     class Tuning(Callback):  # type: ignore[misc]
         """Remembers the losses of the tuning rows, keeps the best weights, ends in time."""
@@ -184,7 +186,8 @@ def write_position(folder: Path, rows: int) -> None:
     write_whole(position_path(folder), str(rows).encode())
 
 
-def begin_position(folder: Path) -> None:
-    """Make sure there is one; tasks may do so at once."""
+def begin_position(folder: Path) -> int:
+    """The position that training begins at; tasks may ask for it at once."""
     if not position_path(folder).exists():  # nobody moves it before all tasks have begun
         write_position(folder, 0)
+    return int(position_path(folder).read_text())

@@ -8,7 +8,7 @@ import os
 import shutil
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trueup.errors import ChildTaskError
 from trueup.records.training import Split
@@ -16,9 +16,7 @@ from trueup.trainer.graph.examples import parser
 from trueup.trainer.graph.export import export_model
 from trueup.trainer.graph.model import build_model, compile_model
 from trueup.trainer.input import Rows, batches
-
-if TYPE_CHECKING:
-    from trueup.trainer.fit import Job
+from trueup.trainer.job_folder import DATA, Job
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +59,7 @@ def _metrics(job: Job, model: Any, threads: int) -> dict[str, float]:
     tune = job.split(Split.TUNE)
     if not tune.rows:
         return {}
-    rows = Rows(job.folder / "data", tune.shards, parts=1, seed=0)
+    rows = Rows(job.folder / DATA, tune.shards, parts=1, seed=0)
     parse = parser(job.plan)
     found = model.evaluate(
         batches(rows.once(), _BATCH, parse, whole=False, threads=threads),

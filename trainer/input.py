@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 _CYCLE = 4
 #: Rows taken of one before the next: long runs cost less, and the buffer mixes them.
 _RUN = 256
-#: Rows that are mixed; a row of twelve features takes some 300 bytes.
+#: Rows that are mixed, and what they may take; a row of twelve features takes some 300 bytes.
 _BUFFER_ROWS = 32_768
+_BUFFER_BYTES = 64 << 20
 _READ_BYTES = 1 << 20
 _NO_END = 2**62
 
@@ -115,11 +116,17 @@ class Rows:
             )
             rows = files.interleave(_read, cycle_length=_CYCLE, block_length=_RUN)
             return rows.shuffle(
-                min(_BUFFER_ROWS, size), seed=self.seed + mark, reshuffle_each_iteration=False
+                self.mixed(size), seed=self.seed + mark, reshuffle_each_iteration=False
             )
 
         passes = tf.data.Dataset.range(seen // size, _NO_END)
         return passes.flat_map(one_pass).skip(seen % size)
+
+    def mixed(self, size: int) -> int:
+        """How many rows are mixed, of ``size``."""
+        rows = sum(shard.rows for shard in self.shards)
+        mean_bytes = sum(shard.bytes for shard in self.shards) / max(1, rows)
+        return max(1, min(_BUFFER_ROWS, size, int(_BUFFER_BYTES / max(1.0, mean_bytes))))
 
     def once(self) -> tf.data.Dataset:
         """Every serialized example once, in the order of the files."""

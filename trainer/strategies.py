@@ -129,8 +129,8 @@ def wait_for_chief(folder: Path, task: Member) -> None:
         status = read_status(folder, chief, 0)
         if status != last:
             last, changed = status, monotonic()
-        fresh = status is not None and (begun is None or status.pid != begun.pid)
-        if status is not None and status.state == "failed" and (fresh or begun is None):
+        fresh = begun is None or (status is not None and status.started_at != begun.started_at)
+        if status is not None and status.state == "failed" and fresh:
             raise ChildTaskError(f"the chief failed: {status.message}")
         if monotonic() - changed > _CHIEF_GONE_S:
             raise ChildTaskError(

@@ -16,18 +16,13 @@ import socket
 import sys
 import threading
 from pathlib import Path
-from typing import TypeVar
-
-from pydantic import ValidationError
 
 from trueup.errors import BadInputError
-from trueup.records.features import FeaturePlan
-from trueup.records.input_spec import Record
-from trueup.records.training import Split, TrainingData
+from trueup.records.training import Split
 from trueup.trainer import fit_errors
 from trueup.trainer.cluster import Member, member
-from trueup.trainer.fit import DATA, Fit, Job
-from trueup.trainer.job_spec import JobSpec
+from trueup.trainer.fit import Fit
+from trueup.trainer.job_folder import DATA, Job, read_job
 from trueup.trainer.progress import Reporter
 from trueup.trainer.strategies import (
     check_cluster,
@@ -39,8 +34,6 @@ from trueup.trainer.strategies import (
 )
 
 _log = logging.getLogger(__name__)
-
-_Kind = TypeVar("_Kind", bound=Record)
 
 LIFELINE = "TRUEUP_LIFELINE"
 HELD_PORT = "TRUEUP_HELD_PORT"
@@ -121,41 +114,6 @@ class _Run:
         if type(error).__name__ == "DataLossError" or "corrupted record" in str(error):
             for split in (Split.TRAIN, Split.TUNE):
                 fit_errors.check_shards(self._folder / DATA, job.split(split).shards, contents=True)
-
-
-def read_job(folder: Path) -> Job:
-    """What the job's folder says.
-
-    :raises BadInputError: a file is absent or is not what it should be, or a shard is.
-    """
-    spec = _read(folder / "job.json", JobSpec)
-    plan = _read(folder / "plan.json", FeaturePlan)
-    data = _read(folder / DATA / "data.json", TrainingData)
-    job = Job(folder, spec, plan, data)
-    if not job.split(Split.TRAIN).rows:
-        raise BadInputError(
-            f"job {spec.id} has no training rows", remedy="look at what its data.json says of rows"
-        )
-    for split in (Split.TRAIN, Split.TUNE):
-        fit_errors.check_shards(folder / DATA, job.split(split).shards)
-    return job
-
-
-def _read(path: Path, kind: type[_Kind]) -> _Kind:
-    try:
-        return kind.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise BadInputError(
-            f"{path} of the job cannot be read: {error.strerror}",
-            remedy="prepare the job again; its folder is not complete",
-        ) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise BadInputError(
-            f"{path} of the job is not a {kind.__name__}: {where}: {first['msg']}",
-            remedy="prepare the job again, with the release that runs it",
-        ) from error
 
 
 def _take_port(task: Member) -> None:

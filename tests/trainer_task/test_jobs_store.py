@@ -175,7 +175,8 @@ class Scripted:
     """Launches nothing: a launcher whose job ends when it is cancelled, or told to."""
 
     def __init__(self) -> None:
-        self.state, self.message, self.reaped = JobState.RUNNING, "", []
+        self.state, self.message = JobState.RUNNING, ""
+        self.reaped: list[Path] = []
 
     def submit(self, spec: JobSpec, folder: Path) -> None: ...
 

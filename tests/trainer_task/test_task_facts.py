@@ -153,7 +153,7 @@ class TestHistory:
             history = history.after(epoch, loss)
             best, waited = (loss, 0) if loss < best else (best, waited + 1)
             assert history.ends(patience) == (waited >= patience)
-        assert dict(history.losses)[history.best_epoch] == min(losses)
+        assert history.best_epoch == losses.index(min(losses))
 
     def test_what_came_after_the_backup_is_forgotten(self) -> None:
         history = History().after(1, 3.0).after(3, 2.0).after(5, 1.0)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.trainer_task.conftest import processes_of
 from trueup.records.features import Hashed
 from trueup.records.job import JobState, TaskType, TrainingResult
 from trueup.trainer.launchers.local import LocalLauncher
@@ -25,6 +26,9 @@ def test_trains_exports_and_leaves_nothing(
     )  # fmt: skip
     result = TrainingResult.model_validate_json((job.folder / "result.json").read_bytes())
     assert result.loss < 0.4
+    assert (result.epochs, result.restarts, result.stopped_early) == (2, 0, False)
+    assert result.rows == 8000
+    assert processes_of(job.folder) == []
     assert result.metrics["accuracy"] > 0.85
     assert (job.folder / "export" / "saved_model.pb").is_file()
 
@@ -61,3 +65,25 @@ def test_ends_early_with_the_best_weights(
     best = min(loss for _, loss in losses)
     assert best < losses[-1][1]
     assert result.metrics["loss"] == pytest.approx(best, rel=1e-4)
+
+
+@pytest.mark.heavy
+def test_warm_start_begins_where_a_version_ended(
+    make_job: Callable, launcher: LocalLauncher, ended: Callable
+) -> None:
+    first = make_job("first", epochs=4)
+    launcher.submit(first.spec, first.folder)
+    assert ended(first).state is JobState.SUCCEEDED
+    export = str(first.folder / "export")
+    again = make_job("again", learning_rate=1e-9, epochs=1)
+    launcher.submit(again.spec.model_copy(update={"warm_start": export}), again.folder)
+    done = ended(again)
+    assert done.state is JobState.SUCCEEDED, done.message
+    results = [
+        TrainingResult.model_validate_json((job.folder / "result.json").read_bytes())
+        for job in (first, again)
+    ]
+    assert results[1].metrics["loss"] == pytest.approx(results[0].metrics["loss"], rel=1e-4)
+    other = make_job("other", hidden_units=(4,))
+    launcher.submit(other.spec.model_copy(update={"warm_start": export}), other.folder)
+    assert "has other features or layers" in ended(other).message
