@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from math import ceil
 from pathlib import Path
 from time import monotonic
@@ -168,6 +169,8 @@ class Fit:
             seconds=monotonic() - self._begun,
         )
         write_whole(folder / RESULT, result.model_dump_json(indent=2).encode())
+        for used in ("backup", "best", "last"):
+            shutil.rmtree(folder / used, ignore_errors=True)
         return result
 
     def _finished(self) -> bool:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.trainer_task.conftest import HERE, MadeJob, processes_of, wait_until
 from trueup.errors import BadInputError
-from trueup.records.job import JobState, TaskType
+from trueup.records.job import JobState
 from trueup.trainer.launcher import JobProgress
 from trueup.trainer.launchers.local import LocalLauncher
 from trueup.trainer.launchers.local_run import LocalOptions
@@ -153,11 +153,6 @@ def test_job_that_takes_too_long_fails(run: Callable) -> None:
     assert "training.timeout" in done.message
 
 
-def test_cost_follows_machine_seconds(run: Callable) -> None:
-    done, _ = run({"chief-0": ["finish"]}, cost_per_hour=3600.0)
-    assert done.cost == pytest.approx(done.machine_seconds)
-
-
 def test_finished_job_is_not_run_again(run: Callable, launcher: LocalLauncher) -> None:
     """Its launcher may have died between the result and the news of it."""
     _, job = run({"chief-0": ["finish"]})
@@ -244,11 +239,3 @@ def test_stopped_tasks_end_with_their_launcher_too(
     wait_until(lambda: len(processes_of(job.folder)) == 2, 30)
     assert launcher.reap(job.folder) == 2
     assert processes_of(job.folder) == []
-
-
-def test_logs_are_of_all_starts(run: Callable, launcher: LocalLauncher) -> None:
-    _, job = run({"chief-0": ["kill", "finish"]})
-    text = launcher.logs(job.spec.id, TaskType.CHIEF, 0)
-    assert text == "start 0\nstart 1\n"
-    assert launcher.logs(job.spec.id, TaskType.CHIEF, 0, tail_bytes=8) == "start 1\n"
-    assert launcher.logs(job.spec.id, TaskType.PS, 0) == ""
