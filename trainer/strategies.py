@@ -59,7 +59,7 @@ def check_cluster(settings: TrainingSettings, task: Member) -> None:
         lacking = "a worker and a ps at least"
     elif strategy == "parameter_server" and not cluster.get("chief"):
         lacking = "a chief, which coordinates"
-    elif strategy == "multi_worker" and not cluster:
+    elif strategy == "multi_worker" and not cluster and settings.workers > 1:
         lacking = "a chief, and workers beside it"
     elif strategy in ("single", "mirrored") and task.replicas + len(cluster.get("ps", ())) > 1:
         lacking = "one task only"

@@ -57,12 +57,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "rows"
         data.write(made, rows)
-        found = {"input": [_input(made, rows, batch)], "strategies": [], "recovery": []}
+        found = {"input": [_told(_input(made, rows, batch))], "strategies": [], "recovery": []}
         for name, settings in CASES.items():
             if not asked.case or any(word in name for word in asked.case):
-                found["strategies"].append(_strategy(made, name, settings, batch, asked.seconds))
+                run = _strategy(made, name, settings, batch, asked.seconds)
+                found["strategies"].append(_told(run))
         if not asked.case:
-            found["recovery"].append(_recovery(made, batch))
+            found["recovery"].append(_told(_recovery(made, batch)))
         if not asked.quick:
             found["memory"] = [_strategy(made, "single", CASES["single"], batch, asked.seconds)]
             many = Path(folder) / "many"
@@ -75,6 +76,11 @@ def main() -> None:
     asked.results.parent.mkdir(parents=True, exist_ok=True)
     asked.results.write_text(text + "\n")
     print(text)
+
+
+def _told(run: dict[str, Any]) -> dict[str, Any]:
+    print(json.dumps(run), flush=True)
+    return run
 
 
 def _input(made: Path, rows: int, batch: int) -> dict[str, Any]:

@@ -68,6 +68,15 @@ def test_ends_early_with_the_best_weights(
 
 
 @pytest.mark.heavy
+def test_all_reduce_of_one(make_job: Callable, launcher: LocalLauncher, ended: Callable) -> None:
+    job = make_job(strategy="multi_worker", workers=1)
+    launcher.submit(job.spec, job.folder)
+    done = ended(job)
+    assert done.state is JobState.SUCCEEDED, done.message
+    assert len(done.tasks) == 1
+
+
+@pytest.mark.heavy
 def test_warm_start_begins_where_a_version_ended(
     make_job: Callable, launcher: LocalLauncher, ended: Callable
 ) -> None:
