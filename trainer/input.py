@@ -88,8 +88,8 @@ class Rows:
     position: Path | None = None
 
     def stream(self, part: Any) -> tf.data.Dataset:
-        """Serialized examples without end, of task ``part`` (a number, or a tensor that says it
-        on the worker)."""
+        """Blocks of serialized examples without end, of task ``part`` (a number, or a tensor that
+        says it on the worker)."""
         import tensorflow as tf
 
         pieces = shares(self.shards, self.parts)
@@ -115,12 +115,13 @@ class Rows:
                 tuple(tf.gather(column[share], order) for column in (paths, skips, takes))
             )
             rows = files.interleave(_read, cycle_length=_CYCLE, block_length=_RUN)
-            return rows.shuffle(
-                self.mixed(size), seed=self.seed + mark, reshuffle_each_iteration=False
+            blocks = rows.batch(self.mixed(size))
+            return blocks.enumerate().map(
+                lambda place, block: _mixed(block, self.seed, mark, place)
             )
 
         passes = tf.data.Dataset.range(seen // size, _NO_END)
-        return passes.flat_map(one_pass).skip(seen % size)
+        return passes.flat_map(one_pass).scan(seen % size, _without).filter(_is_filled)
 
     def mixed(self, size: int) -> int:
         """How many rows are mixed, of ``size``."""
@@ -129,11 +130,11 @@ class Rows:
         return max(1, min(_BUFFER_ROWS, size, int(_BUFFER_BYTES / max(1.0, mean_bytes))))
 
     def once(self) -> tf.data.Dataset:
-        """Every serialized example once, in the order of the files."""
+        """Every serialized example once, in blocks, in the order of the files."""
         import tensorflow as tf
 
         paths = [str(self.folder / shard.path) for shard in self.shards]
-        return tf.data.TFRecordDataset(paths, buffer_size=_READ_BYTES)
+        return tf.data.TFRecordDataset(paths, buffer_size=_READ_BYTES).batch(_RUN)
 
     def _position(self) -> tf.Tensor:
         import tensorflow as tf
@@ -141,6 +142,30 @@ class Rows:
         if self.position is None:
             return tf.constant(0, tf.int64)
         return tf.strings.to_number(tf.io.read_file(str(self.position)), tf.int64)
+
+
+def _mixed(block: tf.Tensor, seed: int, mark: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
+    """A block of rows in another order. One by one, they would cost as much as parsing them."""
+    import tensorflow as tf
+
+    keys = tf.random.stateless_uniform(
+        tf.shape(block), seed=tf.stack([tf.cast(seed, tf.int64) + mark, place])
+    )
+    return tf.gather(block, tf.argsort(keys))
+
+
+def _without(left_out: tf.Tensor, block: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """What is still to be left out after this block, and the block without its share of that."""
+    import tensorflow as tf
+
+    here = tf.minimum(left_out, tf.size(block, tf.int64))
+    return left_out - here, block[here:]
+
+
+def _is_filled(block: tf.Tensor) -> tf.Tensor:
+    import tensorflow as tf
+
+    return tf.size(block) > 0
 
 
 def _read(path: tf.Tensor, skip: tf.Tensor, take: tf.Tensor) -> tf.data.Dataset:
@@ -152,7 +177,7 @@ def _read(path: tf.Tensor, skip: tf.Tensor, take: tf.Tensor) -> tf.data.Dataset:
 def batches(
     rows: tf.data.Dataset, size: int, parse: Callable[[Any], Any], *, whole: bool, threads: int
 ) -> tf.data.Dataset:
-    """Parsed batches.
+    """Parsed batches of ``size`` rows, of blocks of any size.
 
     :param whole: leave out a last batch that is not full; an endless stream has none.
     """
@@ -162,7 +187,7 @@ def batches(
     # Rows are shared out above, by row and not by file.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return (
-        rows.batch(size, drop_remainder=whole)
+        rows.rebatch(size, drop_remainder=whole)
         .map(parse, num_parallel_calls=max(1, threads), deterministic=True)
         .prefetch(2)
         .with_options(options)
