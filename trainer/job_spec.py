@@ -17,6 +17,8 @@ class JobSpec(Record):
     SavedModel), ``result.json`` (:class:`TrainingResult`).
 
     :param python_path: folders that the user's own functions are found in.
+    :param warm_start: path, absolute or in the folder, of a SavedModel of the same plan of
+        features, whose weights training begins with.
     """
 
     id: str

@@ -13,6 +13,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Float,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 from trueup.store.columns import Json, UtcDateTime
@@ -289,4 +291,43 @@ tokens = Table(
     Column("expires_at", UtcDateTime),
     Column("revoked_at", UtcDateTime),
     comment="credentials; the secrets themselves are not kept",
+)
+
+#: One job at a time learns a model.
+_LEARNING = text("kind = 'train' AND state IN ('queued', 'preparing', 'running')")
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("model", String(100), nullable=False),
+    Column("kind", String(20), nullable=False, comment="train"),
+    Column("state", String(20), nullable=False, comment="JobState"),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("created_by", String(200), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("spec", Json, nullable=False, comment="JobSpec"),
+    Column("folder", Text, nullable=False),
+    Column("holder", String(200), comment="process that runs it; unique per start of a process"),
+    Column("seen_at", UtcDateTime, comment="when its holder last wrote"),
+    Column("started_at", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+    Column("message", Text, nullable=False, comment="why it failed or was cancelled"),
+    Column("progress", Json, comment="JobProgress, of late"),
+    Column("machine_seconds", Float, nullable=False),
+    Column("cost", Float, nullable=False),
+    Column("version", Integer, comment="that came of it"),
+    Column("cancel_at", UtcDateTime, comment="when somebody asked for its end"),
+    Column("cancel_by", String(200)),
+    Column("cancel_reason", Text),
+    Index(None, "model", "created_at"),
+    Index(None, "state", "seen_at"),
+    Index(
+        "uq_jobs_learning",
+        "model",
+        unique=True,
+        sqlite_where=_LEARNING,
+        postgresql_where=_LEARNING,
+    ),
+    comment="what is done by clusters of tasks",
 )

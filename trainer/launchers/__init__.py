@@ -1,0 +1,1 @@
+"""Launchers, one kind of cluster each."""
