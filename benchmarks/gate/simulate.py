@@ -3,12 +3,12 @@
     python benchmarks/gate/simulate.py [--seeds 200] [--check]
 
 Each case draws labelled rows of a week and the answers of two versions, and asks the gate. "equal":
-both versions are equally good on the population (they err by independent noise of one size); "worse":
-the candidate is worse by twice the margin. Printed is the share of seeds of each verdict. The margin
-of a case is 2.5 standard errors of the comparison: so few data that an equal model is not always
-passed, and the size shows. With more data an equal model fails less often ("more rows"). `--check`
-ends with 1 where a bar does not hold: equal models fail in 5 % +- 3, worse ones in 95 % or more, and
-pass in at most 8 %.
+both versions are equally good on the population (they err by independent noise of one size);
+"worse": the candidate is worse by twice the margin. Printed is the share of seeds of each verdict.
+The margin of a case is a number of standard errors of the comparison, 2.5 unless it says otherwise:
+so few data that an equal model is not always passed, and the size shows. With more data an equal
+model fails less often. `--check` ends with 1 where a bar does not hold: equal models fail in at
+most 8 %, worse ones in 95 % or more.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import argparse
 import sys
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -65,14 +66,20 @@ CASES = (
     Case("hours depend on each other (.9), mae", within=0.6, between=0.9, hours=504),
     Case("heavy tails, rmse", metric="rmse", errors="t3"),
     Case("heavy tails within hours, mae", errors="t3", within=0.6),
-    Case("few blocks (12), mae", hours=12, per_hour=100.0, within=0.6),
+    Case(
+        "few blocks (12; 4 errors), mae",
+        hours=12,
+        per_hour=100.0,
+        within=0.6,
+        margin_in_errors=4.0,
+    ),
     Case("independent rows, log_loss", task="binary", metric="log_loss"),
     Case("rows depend within hours, log_loss", task="binary", metric="log_loss", within=0.6),
     Case("2 % positive, log_loss", "binary", "log_loss", within=0.3, rare=0.02, per_hour=60.0),
     Case("2 % positive, auc", "binary", "auc", within=0.3, rare=0.02, per_hour=60.0),
     Case("rows depend within hours, auc", task="binary", metric="auc", within=0.6),
     Case("ten slices, within hours, mae", slices=10, within=0.6, per_hour=40.0),
-    Case("more rows (margin of 6 errors), mae", within=0.6, margin_in_errors=6.0),
+    Case("more rows (6 errors), mae", within=0.6, margin_in_errors=6.0),
 )
 
 
@@ -129,6 +136,7 @@ def _sigmoid(x: Array) -> Array:
     return 1.0 / (1.0 + np.exp(-x))
 
 
+@cache
 def _intercept(rare: float) -> float:
     """Of ``sigmoid(1.5 z + intercept)`` with mean ``rare``, by bisection over quantiles of z."""
     z = np.random.default_rng(0).standard_normal(200_000) * 1.5
@@ -155,7 +163,9 @@ def evidence(case: Case, sample: Sample, candidate_noise: float) -> GateEvidence
         columns["group"] = pa.array((np.arange(len(sample.hours)) % case.slices).astype(str))
     return GateEvidence(
         model="simulated",
-        target=Target(label="y", task=case.task, positive_above=0.5 if case.task == "binary" else None),
+        target=Target(
+            label="y", task=case.task, positive_above=0.5 if case.task == "binary" else None
+        ),
         labels=sample.labels,
         candidate=Scores(2, answers[0]),
         live=Scores(1, answers[1]),
@@ -232,9 +242,15 @@ def simulate(case: Case, noise: float, margin: float, seeds: int) -> Shares:
     verdicts = []
     for seed in range(seeds):
         sample = draw(case, np.random.default_rng([9, seed]))
-        verdicts.append(decide_gate(evidence(case, sample, noise), settings(case, margin), NOW).verdict)
-    return Shares(*(float(np.mean([v is outcome for v in verdicts])) for outcome in (
-        Outcome.PASS, Outcome.FAIL, Outcome.NOT_ENOUGH_DATA)))
+        verdicts.append(
+            decide_gate(evidence(case, sample, noise), settings(case, margin), NOW).verdict
+        )
+    return Shares(
+        *(
+            float(np.mean([v is outcome for v in verdicts]))
+            for outcome in (Outcome.PASS, Outcome.FAIL, Outcome.NOT_ENOUGH_DATA)
+        )
+    )
 
 
 def main() -> int:
@@ -243,7 +259,10 @@ def main() -> int:
     parser.add_argument("--only", default="", help="cases whose name has this text")
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
-    print("| case | margin | equal: pass / fail / open | worse by twice the margin: pass / fail / open |")
+    print(
+        "| case | margin | equal: pass / fail / open "
+        "| worse by twice the margin: pass / fail / open |"
+    )
     print("| --- | ---: | ---: | ---: |")
     wrong = []
     for case in CASES:
@@ -257,7 +276,7 @@ def main() -> int:
             for s in (equal, worse)
         ]
         print(f"| {case.name} | {100 * what.margin:.1f} % | {cells[0]} | {cells[1]} |", flush=True)
-        if equal.failed > 0.08 or worse.failed < 0.95 or worse.passed > 0.08:
+        if equal.failed > 0.08 or worse.failed < 0.95:
             wrong.append(case.name)
     if arguments.check and wrong:
         print(f"does not hold: {', '.join(wrong)}", file=sys.stderr)

@@ -10,6 +10,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from trueup.errors import BadInputError, DataError
+from trueup.profile.arrow import encoded
+from trueup.profile.canonical import spelled
 from trueup.records.training import Target
 
 Array = NDArray[Any]
@@ -31,6 +33,8 @@ def encode_labels(column: Any, target: Target) -> Array:
     """
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if target.task == "regression" or target.positive_above is not None:
+        if pa.types.is_boolean(column.type):
+            column = column.cast(pa.uint8())
         try:
             numbers = column.cast(pa.float64(), safe=False)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -42,23 +46,12 @@ def encode_labels(column: Any, target: Target) -> Array:
         if target.positive_above is None:
             return np.where(np.isfinite(values), values, np.nan)
         return np.where(np.isnan(values), np.nan, (values > target.positive_above).astype(float))
-    texts = _as_texts(column)
-    places = pc.index_in(texts, value_set=pa.array(target.classes, pa.string()))
-    encoded = places.cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)
-    return np.asarray(encoded, dtype=np.float64)
-
-
-def _as_texts(column: Any) -> Any:
-    """Values as :class:`Target` writes its classes: whole numbers without a fraction."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if pa.types.is_floating(column.type):
-        whole = pc.equal(column, pc.floor(column))
-        integers = pc.if_else(whole, column, pa.scalar(None, column.type)).cast(pa.int64())
-        return pc.coalesce(integers.cast(pa.string()), column.cast(pa.string()))
-    if pa.types.is_binary(column.type) or pa.types.is_large_string(column.type):
-        return column.cast(pa.string())
-    return column if pa.types.is_string(column.type) else column.cast(pa.string())
+    values, codes = encoded(column)
+    if not len(values):
+        return np.full(len(column), np.nan)
+    known = pc.index_in(spelled(values), value_set=pa.array(target.classes, pa.string()))
+    places = known.cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)
+    return np.where(codes >= 0, places[np.maximum(codes, 0)], np.nan)
 
 
 def as_predictions(answers: Array, target: Target, whose: str) -> Array:

@@ -57,7 +57,7 @@ def relative_difference(served: Array, expected: Array) -> Difference:
     floor = SMALL * np.sqrt(np.mean(finite * finite, axis=0, keepdims=True))
     with np.errstate(invalid="ignore", divide="ignore"):
         scale = np.maximum(np.maximum(np.abs(a), np.abs(b)), floor)
-        apart = np.where(scale > 0, np.abs(a - b) / scale, 0.0)
+        apart = np.where(scale == 0, 0.0, np.abs(a - b) / scale)
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     apart = np.where(same, 0.0, np.where(np.isfinite(apart), apart, np.inf))
     row, output = np.unravel_index(int(apart.argmax()), apart.shape)

@@ -51,6 +51,8 @@ def slices_of(variable: str, column: Any, most: int) -> Iterator[SliceRows]:
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
     number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    if pa.types.is_null(column.type):
+        column = column.cast(pa.string())
     encoded = column.dictionary_encode()
     missing = np.asarray(pc.is_null(column).to_numpy(zero_copy_only=False), dtype=bool)
     if number and len(encoded.dictionary) > MOST_NUMBERS:
