@@ -158,12 +158,12 @@ def test_functions_of_the_user_are_features(
     settings = settings_of(functions=[f"{own_module(OWN)}:weather"], features={"at": {}})
     plan = planned(rows, settings).plan
     model = build_model(plan, settings)
-    names = model._encode.dense_names
+    names = model.net.encode.dense_names
     assert {"cold", "squares[0]", "squares[1]"} <= set(names)
-    hashed = [c.feature.variable for c in model._encode.columns if c.feature.kind == "hashed"]
+    hashed = [c.feature.variable for c in model.net.encode.columns if c.feature.kind == "hashed"]
     assert {"initial", "decade", "month_of"} <= set(hashed)
     raw, _ = parser(plan)(tf.constant(examples(rows)[:50]))
-    dense = model._encode(model._own(raw)).dense.numpy()
+    dense = model.net.encode(model.net.own(raw)).dense.numpy()
     temp = raw["temp"].numpy()
     assert dense[:, names.index("cold")].tolist() == (temp < 32.0).astype(float).tolist()
     squares = np.nan_to_num(temp**2 / 1e4)

@@ -19,7 +19,8 @@ from trueup.errors import TrueupError
 from trueup.records.features import FeaturePlan
 from trueup.records.input_spec import InputSpec, Variable
 from trueup.records.training import Target
-from trueup.trainer.graph.model import gives_logits, outputs_of
+from trueup.trainer.graph.model import gives_logits
+from trueup.trainer.graph.net import outputs_of
 from trueup.trainer.graph.variables import graph_dtype, signature_dtype
 from trueup.trainer.graph.warmup_requests import write_warmup
 
