@@ -91,4 +91,6 @@ def _record(connection: Connection, decision: _Decision, details: Record) -> int
             details=json.loads(details.model_dump_json()),
         )
     )
-    return int(row.inserted_primary_key[0])
+    key = row.inserted_primary_key
+    assert key is not None
+    return int(key[0])

@@ -86,8 +86,10 @@ class Scorer:
             name: _input(name, info, spec, folder) for name, info in signature.inputs.items()
         }
         self.output = _choose_output(signature.outputs, output, folder)
-        self._feeds = {name: info.name for name, info in signature.inputs.items()}
-        self._fetch = signature.outputs[self.output].name
+        self._run = self._session.make_callable(
+            signature.outputs[self.output].name,
+            feed_list=[info.name for info in signature.inputs.values()],
+        )
 
     def __call__(self, columns: Mapping[str, pa.Array], rows: int, where: str) -> Array:
         """Predictions ``(rows,)`` or ``(rows, k)`` float64.
@@ -96,15 +98,12 @@ class Scorer:
         """
         import tensorflow as tf
 
-        feeds = {
-            self._feeds[name]: tensor(one, columns.get(name), rows, where)
-            for name, one in self.inputs.items()
-        }
+        arrays = [tensor(one, columns.get(name), rows, where) for name, one in self.inputs.items()]
         try:
-            answers = self._session.run(self._fetch, feeds)
+            answers = self._run(*arrays)
         except (tf.errors.OpError, ValueError) as error:
             raise DataError(
-                f"the model in {self.folder} failed on {where}: {_first_line(error)}",
+                f"the model in {self.folder} failed on {where}: {_one_line(error)}",
                 remedy="look at these rows, or export the model anew",
             ) from error
         scores = np.asarray(answers, dtype=np.float64)
@@ -121,12 +120,11 @@ class Scorer:
         self._session.close()
 
 
-def _first_line(error: Exception) -> str:
-    """What TensorFlow says, without the graph and the stack that it adds."""
-    message = getattr(error, "message", None) or str(error)
+def _one_line(error: Exception) -> str:
+    """What TensorFlow says, without stack and nodes: the last line before the first node."""
+    message = (getattr(error, "message", None) or str(error)).partition("[[")[0]
     lines = [line.strip() for line in message.splitlines() if line.strip()]
-    named = [line for line in lines if not line.startswith("Detected at node")]
-    return (named or lines or [type(error).__name__])[0][:300]
+    return lines[-1][:300] if lines else type(error).__name__
 
 
 def score(request: ScoringRequest) -> int:
@@ -233,7 +231,7 @@ def _load(folder: Path, threads: int) -> tuple[Any, Any]:
             meta_graph = tf.compat.v1.saved_model.load(session, ["serve"], str(folder))
     except (tf.errors.OpError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise BadInputError(
-            f"the SavedModel in {folder} cannot be loaded: {_first_line(error)}",
+            f"the SavedModel in {folder} cannot be loaded: {_one_line(error)}",
             remedy="export it anew",
         ) from error
     if SIGNATURE not in meta_graph.signature_def:

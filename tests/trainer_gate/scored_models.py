@@ -7,6 +7,7 @@ python scored_models.py FOLDER
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -15,7 +16,7 @@ def main(folder: Path) -> None:
 
     spec = tf.TensorSpec
 
-    def save(folder_name: str, call: object, **inputs: tf.TensorSpec) -> None:
+    def save(folder_name: str, call: Callable[..., dict], **inputs: tf.TensorSpec) -> None:
         module = tf.Module()
         module.bias = tf.Variable(1.0)
 

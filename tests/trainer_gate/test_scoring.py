@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,7 +24,7 @@ from trueup.records.input_spec import InputSpec, Missing, Variable
 from trueup.records.training import Target
 from trueup.trainer.gate.decide import decide_gate
 from trueup.trainer.gate.read import GateFiles, ScoreFile, read_evidence
-from trueup.trainer.scoring import ScoringRequest, score
+from trueup.trainer.scoring import PLAN_FILE, ScoringRequest, score
 from trueup.trainer.scoring_columns import Input, tensor
 
 HERE = Path(__file__).parent
@@ -126,7 +128,8 @@ def test_scores_and_rows_make_an_evidence(
     report = decide_gate(evidence, settings, NOW)
     assert "the gate's rows have no variable gone: no slices by it" in report.notes
     assert {r.slice.variable for r in report.rules if r.slice} == {"name", "count"}
-    assert report.verdict is Outcome.NOT_ENOUGH_DATA, "five names are no eight blocks"
+    assert report.verdict is Outcome.PASS, "it is the same version twice"
+    assert report.grouped.endswith("blocks of 1h")
     with pytest.raises(DataError, match="has scores of 1,000 rows, and the gate has 700"):
         read_evidence(GateFiles("m", files.target, rows[:1], files.candidate))
     with pytest.raises(DataError, match="has no column 'gone'"):
@@ -182,6 +185,22 @@ def test_damaged_rows_and_models_without_rows(
     assert pq.read_table(out)["prediction"].to_pylist() == [0.25, 0.25], "missing in all rows"
     with pytest.raises(DataError, match="has no column 'count', which the model takes as int64"):
         score(ScoringRequest(models / "other", (lacking,), out))
+
+
+@pytest.mark.heavy
+def test_an_export_of_ours_says_itself_how_values_are_missing(
+    models: Path, rows: tuple[Path, Path], tmp_path: Path
+) -> None:
+    copy, out = tmp_path / "export", tmp_path / "s.parquet"
+    shutil.copytree(models / "other", copy)
+    (copy / PLAN_FILE).parent.mkdir(exist_ok=True)
+    inputs = spec(count=-7).model_dump(mode="json")["variables"]
+    (copy / PLAN_FILE).write_text(json.dumps({"inputs": inputs, "features": []}))
+    score(ScoringRequest(copy, rows, out))
+    assert pq.read_table(out)["prediction"][0].as_py()[2] == -7.0
+    (copy / PLAN_FILE).write_text("{")
+    with pytest.raises(BadInputError, match="is no plan of features; export anew"):
+        score(ScoringRequest(copy, rows, out))
 
 
 @pytest.mark.heavy

@@ -10,7 +10,7 @@ together one product of matrices. For sums X_b of block b, statistic g and count
 mirror image: q is the quantile of the drawings (bootstrap-t: Hall 1988, Efron and Tibshirani 1993,
 section 12.5), q_t that of Student's t with B - 1 degrees of freedom, f widens for neighbours that
 still depend on each other. Percentile limits, which are in common use, are too narrow for few
-blocks: 12 % of false alarms at 5 % nominal with 6 blocks (benchmarks/gate).
+blocks: 7-13 % of false alarms at 5 % nominal with 6 blocks (benchmarks/gate/limits.py).
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ Array = NDArray[Any]
 
 DRAWINGS = 4_000
 LEAST_BLOCKS = 8
-"""Below, limits do not hold their confidence on skewed data (benchmarks/gate): not enough data."""
+"""Below, one odd block decides, and whether neighbours depend on each other cannot be seen: not
+enough data, though the limits themselves still hold (benchmarks/gate/limits.py)."""
 _MOST_UNDEFINED = 0.01
 _PSEUDO_BLOCKS = 3
 _ROUNDING = 1e-9

@@ -163,10 +163,7 @@ def too_little(metric: str, labels: Array, found: Estimate | None) -> str | None
     if found is None:
         return f"{metric} is not defined on them"
     if found.blocks < LEAST_BLOCKS:
-        return (
-            f"they lie in {count(found.blocks, 'block')}, and limits from fewer than "
-            f"{LEAST_BLOCKS} do not hold"
-        )
+        return f"they lie in {count(found.blocks, 'block')}, and {LEAST_BLOCKS} are needed"
     return None
 
 
