@@ -62,7 +62,9 @@ class ModelSettings(Section):
     )
 
     training: TrainingSettings = Field(
-        TrainingSettings(), description="what is learnt, from what, by whom"
+        TrainingSettings(),
+        description="what is learnt, from what, by whom; trueup train comes later, and nothing "
+        "reads this, gate and retraining until then",
     )
     gate: GateSettings = Field(
         GateSettings(), description="what a candidate must show before it goes live"
