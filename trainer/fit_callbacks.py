@@ -47,7 +47,17 @@ def make_callbacks(
 
     :param batch_logs: whether each call's loss is there at once (not with a coordinator).
     """
-    from tf_keras.callbacks import BackupAndRestore, Callback
+    from tf_keras.callbacks import BackupAndRestore
+
+    backup = BackupAndRestore(str(folder / "backup"), save_freq="epoch", delete_checkpoint=False)
+    tuning = [_tuning(folder, chief, patience)] if patience else []
+    return [
+        _progress(steps, reporter, batch_logs), *tuning, backup, _position(folder, steps, chief)
+    ]  # fmt: skip
+
+
+def _progress(steps: Steps, reporter: Reporter, batch_logs: bool) -> Any:
+    from tf_keras.callbacks import Callback
 
     class Progress(Callback):  # type: ignore[misc]
         """Says how far it is; ends the job when the loss is no number."""
@@ -102,6 +112,12 @@ def make_callbacks(
                     continue
                 reporter.rows(self._rows_before + done * steps.batch)
 
+    return Progress()
+
+
+def _tuning(folder: Path, chief: bool, patience: int) -> Any:
+    from tf_keras.callbacks import Callback
+
     class Tuning(Callback):  # type: ignore[misc]
         """Remembers the losses of the tuning rows, keeps the best weights, ends in time."""
 
@@ -129,6 +145,12 @@ def make_callbacks(
             if self._history.ends(patience):
                 self.model.stop_training = True
 
+    return Tuning()
+
+
+def _position(folder: Path, steps: Steps, chief: bool) -> Any:
+    from tf_keras.callbacks import Callback
+
     class Position(Callback):  # type: ignore[misc]
         """Where in the rows the backup is; written after it, never before."""
 
@@ -136,9 +158,7 @@ def make_callbacks(
             if chief:
                 write_position(folder, (epoch + 1) * steps.rows_of_epoch)
 
-    backup = BackupAndRestore(str(folder / "backup"), save_freq="epoch", delete_checkpoint=False)
-    tuning = [Tuning()] if patience else []
-    return [Progress(), *tuning, backup, Position()]
+    return Position()
 
 
 def save_weights(model: Any, folder: Path, name: str, *, loss: float, chief: bool) -> None:

@@ -25,6 +25,9 @@ from trueup.trainer.job_spec import JobSpec
 from trueup.trainer.launcher import JobProgress
 from trueup.trainer.launchers.local import LocalLauncher
 
+#: A program, and no module with doctests.
+collect_ignore = ["scripted_task.py"]
+
 VARIABLES = tuple(
     Variable(name=name, dtype="float32", kind=Kind.NUMERIC) for name in ("x", "y", "z")
 )

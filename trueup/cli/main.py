@@ -57,6 +57,11 @@ COMMANDS: dict[str, Entry] = {
     ),
     "profile": Entry("trueup.cli.profile:profile", "Say what is in a data set; keep its profile."),
     "tfdv": Entry("trueup.cli.tfdv:tfdv", "Infer schemas and find anomalies by TFDV itself."),
+    "train": Entry(
+        "trueup.cli.train:train", "Train a version; the gate decides whether it is live."
+    ),
+    "jobs": Entry("trueup.cli.train:jobs", "List jobs and how they are doing."),
+    "cancel": Entry("trueup.cli.train:cancel", "End a job."),
     "token": Entry("trueup.cli.token:token", "Make, list and revoke tokens for the server."),
     "import": Entry(
         "trueup.cli.registry:import_model", "Register a model trained elsewhere as a version."

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trueup.cli.author import author
 from trueup.cli.options import (
     ConfigOption,
     IgnoreOption,
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from trueup.store.promotion import AliasChange
-    from trueup.store.registry import Author, VersionRow
+    from trueup.store.registry import VersionRow
 
 _HEARD_S = 300.0  # of an import that was heard of within this time is said that it goes on
 
@@ -92,7 +93,7 @@ def import_model(
     wish = Import(model, saved_model, data, live)
     with progress_on_stderr("profiling", quiet=json) as progress:
         found = import_version(
-            settings, engine, BlobRoot(settings.blob_root), wish, _author(reason),
+            settings, engine, BlobRoot(settings.blob_root), wish, author(reason),
             workers=workers, progress=progress,
         )  # fmt: skip
     engine.dispose()
@@ -189,7 +190,7 @@ def promote(
     _checked_name(alias, "alias")
     engine = open_store(load(config).store)
     with writing(engine) as connection:
-        change = move(connection, model, version, _author(reason), alias=alias)
+        change = move(connection, model, version, author(reason), alias=alias)
     engine.dispose()
     if change is None and not json:
         typer.echo(f"{alias} of {model} is version {version} already.")
@@ -212,7 +213,7 @@ def rollback(
 
     engine = open_store(load(config).store)
     with writing(engine) as connection:
-        change = move(connection, model, _author(reason), alias=alias)
+        change = move(connection, model, author(reason), alias=alias)
     engine.dispose()
     _tell(change, json)
 
@@ -227,19 +228,6 @@ def _tell(change: AliasChange | None, json: bool) -> None:
     elif change is not None:
         before = "" if change.before is None else f", which was {change.before}"
         typer.echo(f"{change.alias} of {change.model} is version {change.version} now{before}.")
-
-
-def _author(reason: str) -> Author:
-    import getpass
-    from datetime import datetime, timezone
-
-    from trueup.store.registry import Author
-
-    try:
-        who = getpass.getuser()
-    except (KeyError, OSError):  # a user without a name, as in some containers
-        who = "unknown"
-    return Author(who, reason, datetime.now(timezone.utc))
 
 
 def _need_data(options: Mapping[str, object]) -> None:

@@ -63,14 +63,14 @@ class ModelSettings(Section):
 
     training: TrainingSettings = Field(
         TrainingSettings(),
-        description="what is learnt, from what, by whom; trueup train comes later, and nothing "
-        "reads this, gate and retraining until then",
+        description="what is learnt, from what, by whom: trueup train",
     )
     gate: GateSettings = Field(
         GateSettings(), description="what a candidate must show before it goes live"
     )
     retraining: RetrainingSettings = Field(
-        RetrainingSettings(), description="when to train anew, and when not"
+        RetrainingSettings(),
+        description="when to train anew, and when not; nothing reads this before the daemon comes",
     )
 
     def overrides(self) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,108 @@
+"""``trueup train`` as a user types it: rows in, a version live, gate and job on record."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+CONFIG = """\
+[models.shop.training]
+label = "bought"
+model = "linear"
+epochs = {epochs}
+batch_size = 256
+learning_rate = 0.05
+[models.shop.training.data]
+sources = ["rows.parquet"]
+time = "at"
+gate_period = "3d"
+gate_share = 0.0
+[models.shop.gate]
+replay_rows = 0
+margin = 0.05
+"""
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "trueup.cli.main", *arguments],
+            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=200,
+        )  # fmt: skip
+
+    return run
+
+
+def rows(folder: Path, *, seed: int, days: int = 12) -> None:
+    chance = np.random.default_rng(seed)
+    count = days * 400
+    price, kind = chance.normal(10.0, 3.0, count), chance.choice(["a", "b", "c"], count)
+    odds = 0.8 * (price - 10.0) + np.where(kind == "a", 2.0, -1.0)
+    pd.DataFrame({
+        "at": pd.Timestamp("2026-01-01", tz="UTC")
+        + pd.to_timedelta(np.sort(chance.integers(0, days * 86_400, count)), "s"),
+        "price": np.where(chance.random(count) < 0.05, np.nan, price),
+        "kind": kind,
+        "bought": (chance.random(count) < 1.0 / (1.0 + np.exp(-odds))).astype(int),
+    }).to_parquet(folder / "rows.parquet")  # fmt: skip
+
+
+@pytest.mark.heavy
+def test_a_first_version_goes_live_and_a_worse_one_does_not(tmp_path: Path, run: Run) -> None:
+    rows(tmp_path, seed=1)
+    (tmp_path / "trueup.toml").write_text(CONFIG.format(epochs=8))
+    done = run("train", "shop", "--json", "--reason", "the first")
+    assert done.returncode == 0, done.stderr
+    first = json.loads(done.stdout)
+    assert (first["version"], first["live"], first["gate"]["verdict"]) == (1, True, "pass")
+    assert first["gate"]["against_live"] is None
+    (job,) = json.loads(run("jobs", "shop", "--json").stdout)
+    assert (job["state"], job["version"], job["reason"]) == ("succeeded", 1, "the first")
+    (told,) = json.loads(run("versions", "shop", "--json").stdout)
+    assert told["aliases"] == ["stable"]
+
+    # The same rows with labels that say nothing: the candidate must lose against version 1.
+    frame = pd.read_parquet(tmp_path / "rows.parquet")
+    learnt = frame["at"] < frame["at"].max() - pd.Timedelta(days=3)
+    shuffled = frame.loc[learnt, "bought"].sample(frac=1.0, random_state=2).to_numpy()
+    frame.loc[learnt, "bought"] = shuffled
+    frame.to_parquet(tmp_path / "rows.parquet")
+    done = run("train", "shop", "--json")
+    assert done.returncode == 5, done.stderr
+    second = json.loads(done.stdout)
+    assert (second["version"], second["live"]) == (2, False)
+    assert second["gate"]["verdict"] == "fail"
+    assert second["gate"]["against_live"]["clarity"] == "clearly worse"
+    newest, live = json.loads(run("versions", "shop", "--json").stdout)
+    assert (newest["version"], newest["aliases"], live["aliases"]) == (2, [], ["stable"])
+
+
+@pytest.mark.heavy
+def test_bad_wishes_are_one_sentence_and_leave_no_version(tmp_path: Path, run: Run) -> None:
+    rows(tmp_path, seed=1, days=5)
+    config = CONFIG.format(epochs=1)
+    cases = {
+        config.replace('label = "bought"', 'label = "sold"'): "sold",
+        config.replace("rows.parquet", "absent.parquet"): "absent.parquet",
+        config.replace('gate_period = "3d"', 'gate_period = "30d"'): "gate_period",
+    }
+    for text, word in cases.items():
+        (tmp_path / "trueup.toml").write_text(text)
+        done = run("train", "shop")
+        assert done.returncode in (1, 2), done.stderr
+        assert word in done.stderr.strip().splitlines()[-1]
+        assert "Traceback" not in done.stderr
+    assert json.loads(run("versions", "shop", "--json").stdout) == []
+    assert {job["state"] for job in json.loads(run("jobs", "--json").stdout)} == {"failed"}
+    assert run("train", "shop", "--strategy", "magic").returncode == 2
+    assert run("cancel", "nothing").returncode == 2
