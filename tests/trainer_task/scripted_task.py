@@ -4,7 +4,7 @@ TensorFlow: what a launcher makes of it can be tried in a second.
 ``{"chief-0": ["kill", "finish"]}``: ``finish`` writes the result; ``wait`` stays until it is there;
 ``linger`` stays for ever; ``kill`` kills itself; ``child`` starts a child that stays, then waits;
 ``exit N WORDS`` says WORDS and exits with N. A step may begin with ``after TYPE-INDEX COUNT`` and
-waits until that task was started COUNT times.
+waits until that task was started COUNT times; several in a row are one after another.
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ words = steps[min(number, len(steps) - 1)].split(" ")
 reporter = Reporter(folder, TaskType(task["type"]), task["index"])
 reporter.start()
 print("start", number, flush=True)
-if words[0] == "after":
-    wait_for(lambda: starts(words[1]) >= int(words[2]))
+while words[0] == "after":
+    of, count = words[1], int(words[2])
+    wait_for(lambda: starts(of) >= count)  # noqa: B023 - it is over before they change
     words = words[3:]
 if words[0] == "child":
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])

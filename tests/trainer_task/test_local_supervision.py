@@ -73,7 +73,8 @@ def ports(folder: Path) -> set[int]:
     ],
 )
 def test_all_tasks_know_who_they_are(run: Callable, settings: dict, tasks: dict) -> None:
-    waits = "after ps-1 1 " if "parameter_servers" in settings else ""
+    others = [f"{name}-{index}" for name in ("worker", "ps") for index in range(tasks.get(name, 0))]
+    waits = "".join(f"after {other} 1 " for other in others)
     done, job = run({"chief-0": [f"{waits}finish"]}, **settings)
     assert (done.state, done.restarts) == (JobState.SUCCEEDED, 0)
     assert len(done.tasks) == sum(tasks.values())
@@ -88,7 +89,7 @@ def test_all_tasks_know_who_they_are(run: Callable, settings: dict, tasks: dict)
 
 
 def test_lost_worker_comes_back_alone_at_its_address(run: Callable) -> None:
-    script = {"chief-0": ["after worker-1 2 finish"], "worker-1": ["kill", "wait"]}
+    script = {"chief-0": ["after ps-0 1 after worker-1 2 finish"], "worker-1": ["kill", "wait"]}
     done, job = run(script, strategy=PS)
     assert (done.state, done.restarts) == (JobState.SUCCEEDED, 1)
     first, second = starts(job.folder, "worker-1")
@@ -101,7 +102,7 @@ def test_lost_worker_comes_back_alone_at_its_address(run: Callable) -> None:
     [(PS, "ps-0"), (PS, "chief-0"), ("multi_worker", "worker-0"), ("multi_worker", "chief-0")],
 )
 def test_others_take_the_group_with_them(run: Callable, strategy: str, lost: str) -> None:
-    script = {"chief-0": ["wait", "finish"], lost: ["kill", "wait"]}
+    script = {"chief-0": ["wait", "finish"], lost: ["after chief-0 1 kill", "wait"]}
     if lost == "chief-0":
         script = {"chief-0": ["kill", "finish"]}
     done, job = run(script, strategy=strategy)
