@@ -144,8 +144,8 @@ def _bars(found: dict[str, Any]) -> str:
     ratios = sorted(pair["on"] / pair["off"] for pair in found["overhead"]["pairs"])
     ratio = statistics.median(ratios)
     lines.append(
-        f"| capture on against off, median of {len(ratios)} pairs, {found['overhead']['starts']} "
-        f"starts | ≥ 0.95 × | {ratio:.3f} × "
+        f"| capture on against off, median of {len(ratios)} pairs, servers started "
+        f"{_times(found['overhead']['starts'])} | ≥ 0.95 × | {ratio:.3f} × "
         f"({_quartile(ratios, 1):.3f}–{_quartile(ratios, 3):.3f}) | {_held(ratio >= 0.95)} |"
     )
     p99 = ours["p99_ms"]
@@ -164,6 +164,10 @@ def _bars(found: dict[str, Any]) -> str:
         f"| {ratio:.1f} × | {_held(ratio >= 3)} |"
     )
     return "\n".join(lines)
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _quartile(ordered: list[float], which: int) -> float:

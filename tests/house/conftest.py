@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import sys
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Protocol
 
 import pytest
 
@@ -29,3 +34,27 @@ def tree(tmp_path: Path) -> Path:
     for name in FILES:
         shutil.copy2(ROOT / name, copy / name)
     return copy
+
+
+class Scripts(Protocol):
+    """Loads modules ``names`` of ``benchmarks/FOLDER`` for one test, and no other finds them."""
+
+    def __call__(self, folder: str, names: Sequence[str]) -> SimpleNamespace: ...
+
+
+@pytest.fixture
+def scripts(root: Path, monkeypatch: pytest.MonkeyPatch) -> Scripts:
+    """Of benchmarks, which are scripts beside each other and no package."""
+
+    def load(folder: str, names: Sequence[str]) -> SimpleNamespace:
+        monkeypatch.syspath_prepend(str(root / "benchmarks" / folder))
+        modules: dict[str, ModuleType] = {}
+        for name in names:
+            monkeypatch.delitem(sys.modules, name, raising=False)
+            modules[name] = import_module(name)
+        for name in names:  # undone at the end, so that no other test finds them
+            monkeypatch.delitem(sys.modules, name)
+            monkeypatch.setitem(sys.modules, name, modules[name])
+        return SimpleNamespace(**modules)
+
+    return load

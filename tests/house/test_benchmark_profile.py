@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pyarrow.parquet as pq
 import pytest
+
+from tests.house.conftest import Scripts
 
 MODULES = (
     "cases", "data", "environments", "peers", "peers.measured", "picture", "report", "run",
@@ -19,17 +20,9 @@ MODULES = (
 
 
 @pytest.fixture
-def bench(root: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+def bench(scripts: Scripts) -> SimpleNamespace:
     """The benchmark's modules, which are scripts beside each other and no package."""
-    monkeypatch.syspath_prepend(str(root / "benchmarks" / "profile"))
-    modules: dict[str, ModuleType] = {}
-    for name in MODULES:
-        monkeypatch.delitem(sys.modules, name, raising=False)
-        modules[name] = import_module(name)
-    for name in MODULES:  # undone at the end, so that no other test finds them
-        monkeypatch.delitem(sys.modules, name)
-        monkeypatch.setitem(sys.modules, name, modules[name])
-    return SimpleNamespace(**modules)
+    return scripts("profile", MODULES)
 
 
 @pytest.fixture
