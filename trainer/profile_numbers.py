@@ -84,7 +84,8 @@ def share_above(state: NumericState, edges: NumericEdges, threshold: float) -> f
         return 0.0
     above = float(state.counts[-1])
     low, high = edges.edges[:-1], edges.edges[1:]
-    part = np.clip((high - threshold) / (high - low), 0.0, 1.0)
+    with np.errstate(over="ignore"):  # bins of one value are as narrow as numbers can be
+        part = np.clip((high - threshold) / (high - low), 0.0, 1.0)
     part[low > threshold] = 1.0
     one_value = np.nextafter(low, np.inf) == high
     if distinct_values(edges) is not None:
