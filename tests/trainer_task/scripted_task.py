@@ -2,9 +2,10 @@
 TensorFlow: what a launcher makes of it can be tried in a second.
 
 ``{"chief-0": ["kill", "finish"]}``: ``finish`` writes the result; ``wait`` stays until it is there;
-``linger`` stays for ever; ``kill`` kills itself; ``child`` starts a child that stays, then waits;
-``exit N WORDS`` says WORDS and exits with N. A step may begin with ``after TYPE-INDEX COUNT`` and
-waits until that task was started COUNT times; several in a row are one after another.
+``linger`` stays for ever; ``kill`` kills itself; ``stop`` stops itself; ``child`` starts a child
+that stays, then waits; ``exit N WORDS`` says WORDS and exits with N. A step may begin with ``after
+TYPE-INDEX COUNT`` and waits until that task was started COUNT times; several in a row are one after
+another.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ elif words[0] == "linger":
     threading.Event().wait()
 elif words[0] == "kill":
     os.kill(os.getpid(), signal.SIGKILL)
+elif words[0] == "stop":
+    os.kill(os.getpid(), signal.SIGSTOP)
 elif words[0] == "exit":
     if words[2:]:
         reporter.end("failed", " ".join(words[2:]))

@@ -154,6 +154,21 @@ def test_job_that_takes_too_long_fails(run: Callable) -> None:
     assert "training.timeout" in done.message
 
 
+def test_stopped_worker_is_started_anew(run: Callable) -> None:
+    script = {"chief-0": ["after worker-1 2 finish"], "worker-1": ["stop", "wait"]}
+    done, job = run(script, strategy=PS, stall_timeout="4s")
+    assert (done.state, done.restarts) == (JobState.SUCCEEDED, 1)
+    assert len(starts(job.folder, "worker-1")) == 2
+    assert len(starts(job.folder, "chief-0")) == 1
+
+
+def test_job_that_gets_no_further_starts_again_and_then_fails(run: Callable) -> None:
+    done, job = run({"chief-0": ["linger"]}, strategy="multi_worker", stall_timeout="2s")
+    assert done.state is JobState.FAILED
+    assert "the job got no further for 2 s (training.stall_timeout)" in done.message
+    assert len(starts(job.folder, "chief-0")) == len(starts(job.folder, "worker-0")) == 4
+
+
 def test_finished_job_is_not_run_again(run: Callable, launcher: LocalLauncher) -> None:
     """Its launcher may have died between the result and the news of it."""
     _, job = run({"chief-0": ["finish"]})

@@ -172,6 +172,12 @@ class Group:
         """Tasks that have ended."""
         return [task for task in self.tasks if task.poll() is not None]
 
+    def kill(self, task: TaskProcess) -> None:
+        """End one task, and what it started, at once, and wait for that."""
+        if task.process is not None:
+            _signal_session(task.process, signal.SIGKILL)
+            task.process.wait()
+
     def end(self) -> None:
         """End all tasks, and what they started, and wait for that."""
         for number, limit_s in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, 30.0)):

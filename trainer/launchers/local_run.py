@@ -18,6 +18,7 @@ from trueup.trainer.job_spec import JobSpec
 from trueup.trainer.launcher import JobProgress
 from trueup.trainer.launchers.local_group import TASK, Group, TaskProcess
 from trueup.trainer.launchers.local_orphans import end_marked, launching
+from trueup.trainer.launchers.local_stalls import Stalls
 from trueup.trainer.progress import read_status, read_statuses
 from trueup.trainer.strategies import RESULT
 
@@ -54,6 +55,8 @@ class LocalRun:
         self._started_at = datetime.now(timezone.utc)
         self._finished_at: datetime | None = None
         self._begun_s = monotonic()
+        self._stalls = Stalls(spec.settings.stall_timeout.total_seconds())
+        self._stalled: dict[str, str] = {}
         self._mark = uuid.uuid4().hex
         self._group: Group | None = None
         self._ready = threading.Event()
@@ -135,10 +138,20 @@ class LocalRun:
             if (self._folder / RESULT).exists():  # written last, when all else is whole
                 group.wait(_GOODBYE_S)
                 return JobState.SUCCEEDED, ""
+            self._end_stalled(group)
             ended = group.ended()
             if ended:
                 failure = self._mend(group, ended)
+                self._stalls.forget()
+                self._stalled.clear()
         return JobState.FAILED, failure
+
+    def _end_stalled(self, group: Group) -> None:
+        """What gets no further is killed, and then is like any task that was."""
+        self._stalled.update(self._stalls.look(lambda: read_statuses(self._folder)))
+        for task in group.tasks:
+            if task.name in self._stalled:
+                group.kill(task)
 
     def _start(self, group: Group) -> str | None:
         try:
@@ -205,6 +218,11 @@ class LocalRun:
 
     def _said(self, task: TaskProcess) -> str:
         """Why a task ended."""
+        if task.name in self._stalled:
+            return (
+                f"{self._stalled[task.name]} (training.stall_timeout); its machine is overloaded, "
+                "or a task waits for what never comes"
+            )
         code = task.poll()
         status = read_status(self._folder, task.type, task.index)
         if status is not None and status.state == "failed" and status.message:

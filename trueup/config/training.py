@@ -137,6 +137,10 @@ class TrainingSettings(Section):
         0, description="of one task; 0 shares the machine's cores among the tasks"
     )
     timeout: Duration = Field(timedelta(hours=24), description="a longer job is ended")
+    stall_timeout: Duration = Field(
+        timedelta(minutes=10), description="a task that gives no sign of life, or a job that gets "
+        "no further, for so long is started anew from its backup"
+    )  # fmt: skip
     cost_per_hour: Annotated[float, Field(ge=0)] = Field(
         0.0, description="of one task, in any currency, for the cost of a job"
     )
