@@ -209,6 +209,9 @@ def other_launcher(make_job: Callable[..., MadeJob]) -> Iterator[tuple[subproces
     yield process, job
     process.kill()
     process.communicate()
+    wait_until(lambda: len(processes_of(job.folder)) <= 1, 30)
+    LocalLauncher().reap(job.folder)  # the worker's child
+    assert processes_of(job.folder) == []
 
 
 def test_killed_launcher_takes_its_tasks_along_and_the_next_one_their_children(

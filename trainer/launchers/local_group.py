@@ -22,6 +22,8 @@ from trueup.trainer.progress import log_path, status_path
 TASK = (sys.executable, "-m", "trueup.trainer.task")
 
 _HOST = "127.0.0.1"
+#: In the job's folder: what libraries leave in the temporary folder goes with the job.
+TEMPORARY = "tmp"
 #: For a task to end by itself when it is asked to.
 _GRACE_S = 2.0
 
@@ -118,6 +120,7 @@ class Group:
 
         :raises OSError: a process cannot be started; those that were are the caller's to end.
         """
+        (self._folder / TEMPORARY).mkdir(exist_ok=True)
         with ExitStack() as stack:
             sockets = {}
             for task in self.tasks:
@@ -141,6 +144,7 @@ class Group:
             **os.environ,
             **self._environment,
             MARK: self._mark,
+            "TMPDIR": str(self._folder / TEMPORARY),
             "TF_CONFIG": json.dumps(self._tf_config(task)),
             "TRUEUP_LIFELINE": str(self._lifeline),
         }

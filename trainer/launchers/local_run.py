@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import uuid
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from trueup.records.job import JobState, TaskType
 from trueup.trainer import fit_errors
 from trueup.trainer.job_spec import JobSpec
 from trueup.trainer.launcher import JobProgress
-from trueup.trainer.launchers.local_group import TASK, Group, TaskProcess
+from trueup.trainer.launchers.local_group import TASK, TEMPORARY, Group, TaskProcess
 from trueup.trainer.launchers.local_orphans import end_marked, launching
 from trueup.trainer.launchers.local_stalls import Stalls
 from trueup.trainer.progress import read_status, read_statuses
@@ -111,6 +112,7 @@ class LocalRun:
                     self._group.end()
                     end_marked(self._mark)
                     self._group.close()
+                    shutil.rmtree(self._folder / TEMPORARY, ignore_errors=True)
         except Exception as error:  # noqa: BLE001 - the thread's end is the job's
             state = JobState.FAILED
             if not self._ready.is_set():
