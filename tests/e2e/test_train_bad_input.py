@@ -220,8 +220,8 @@ def test_feature_that_fresh_data_lack(shop: Shop) -> None:
     fresh["request_id"] = [f"r{number}" for number in range(len(fresh))]
     fresh[["at", "kind", "request_id"]].to_parquet(shop.folder / "fresh.parquet")
     labels = [
-        {"id": f"{row.request_id}/0", "label": int(row.bought), "labelled_at": row.at.isoformat()}
-        for row in fresh.itertuples()
+        {"id": f"{row['request_id']}/0", "label": row["bought"], "labelled_at": str(row["at"])}
+        for row in fresh.to_dict("records")
     ]
     (shop.folder / "labels.jsonl").write_text("\n".join(map(json.dumps, labels)))
     ingest = ("ingest", "shop", "fresh.parquet", "--time", "at", "--request-id", "request_id")
