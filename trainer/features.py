@@ -83,6 +83,11 @@ def plan_features(
             "no variable is left to learn from: " + "; ".join(notes or ["there is none"]),
             remedy="look at the training data's columns and their roles",
         )
+    unused = tuple(
+        as_input(raw.variable.model_copy(update={"optional": True}), True)
+        for name, raw in raws.items()
+        if name not in names
+    )
     notes += _on_booleans(inputs, raws)
     plan = FeaturePlan(
         inputs=inputs,
@@ -90,6 +95,7 @@ def plan_features(
         crosses=crosses,
         functions=settings.functions,
         target=target,
+        unused=unused,
     )
     return PlannedFeatures(plan, tuple(notes))
 

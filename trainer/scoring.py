@@ -288,7 +288,8 @@ def _spec_of_plan(folder: Path) -> InputSpec | None:
     if not path.is_file():
         return None
     try:
-        return InputSpec.model_validate({"variables": json.loads(path.read_bytes())["inputs"]})
+        plan = json.loads(path.read_bytes())
+        return InputSpec.model_validate({"variables": [*plan["inputs"], *plan.get("unused", ())]})
     except (ValueError, KeyError, TypeError) as error:
         raise BadInputError(f"{path} is no plan of features", remedy="export anew") from error
 

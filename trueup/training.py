@@ -10,8 +10,6 @@ ends its job, with its baseline, or not at all.
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,19 +20,17 @@ from uuid import uuid4
 
 from sqlalchemy import Engine, insert
 
+from trueup.candidate_gate import Candidate, CandidateGate
 from trueup.config.settings import Settings
 from trueup.errors import BadInputError, TrueupError
 from trueup.profile.mapreduce import Progress
 from trueup.records.features import FeaturePlan
 from trueup.records.gate import GateReport, Outcome
-from trueup.records.input_spec import InputSpec
 from trueup.records.job import JobState, TrainingResult
-from trueup.records.registry import STABLE, VersionRecord
-from trueup.records.training import Split, Target, TrainingData
-from trueup.store.artifact_cache import fetch_verified
+from trueup.records.training import Target, TrainingData
 from trueup.store.artifacts import publish, remove
 from trueup.store.blobs import BlobRoot
-from trueup.store.engine import reading, writing
+from trueup.store.engine import writing
 from trueup.store.promotion import promote
 from trueup.store.registry import (
     INPUT_SPEC,
@@ -43,14 +39,11 @@ from trueup.store.registry import (
     mark_failed,
     mark_ready,
     register_version,
-    snapshot,
 )
 from trueup.store.tables import baselines
-from trueup.trainer.decisions import gate_reports, record_gate
+from trueup.trainer.decisions import record_gate
 from trueup.trainer.features import plan_features
-from trueup.trainer.gate.best import best_version
-from trueup.trainer.gate.decide import decide_gate
-from trueup.trainer.gate.read import GateFiles, ScoreFile, read_evidence
+from trueup.trainer.graph.export import served_spec
 from trueup.trainer.job_keeper import JobCancelledError, JobKeeper, recover_jobs
 from trueup.trainer.job_spec import JobSpec
 from trueup.trainer.jobs import create_job, finish_job
@@ -148,8 +141,8 @@ class Trainer:
             raise BadInputError(ended.message or f"job {spec.id} {ended.state.value}")
         self.say("registering the version")
         version = self._register(spec, folder, keeper, author, rows, baseline, planned.plan, data)
-        self.say("scoring the gate's rows")
-        report = self._gate(model, version, folder, planned.plan, data)
+        gate = CandidateGate(self.settings, self.engine, self.blobs, self.say)
+        report = gate.decide(Candidate(model, version, folder, planned.plan, data))
         live = report.verdict is Outcome.PASS
         with writing(self.engine) as connection:
             record_gate(connection, report)
@@ -178,7 +171,7 @@ class Trainer:
         """The version, its artifact and baseline, and the job's end: at once, or not at all."""
         model = spec.model
         result = TrainingResult.model_validate_json((folder / "result.json").read_bytes())
-        served = InputSpec(variables=plan.inputs)
+        served = served_spec(plan)
         with writing(self.engine) as connection:
             version = register_version(connection, model, author)
         undo: list[Callable[[], object]] = []
@@ -221,50 +214,6 @@ class Trainer:
                             step()
             raise
         return version
-
-    def _gate(
-        self, model: str, version: int, folder: Path, plan: FeaturePlan, data: TrainingData
-    ) -> GateReport:
-        gate = self.settings.model(model).gate
-        mine = self.settings.model(model).training.data
-        paths = tuple(folder / "data" / shard.path for shard in data.splits[Split.GATE].shards)
-        with reading(self.engine) as connection:
-            known = snapshot(connection, _now()).by_name[model]
-            reports = gate_reports(connection, model)
-        live = next((a.version for a in known.aliases if a.alias == STABLE), None)
-        versions = {each.version: each for each in known.versions}
-        candidate = self._scores(version, folder / "export", paths, folder)
-        files = GateFiles(
-            model=model, target=plan.target, rows=paths, candidate=candidate,
-            live=self._scores_of(versions.get(live or 0), paths, folder),
-            best_version=best_version(r for r in reports if r.verdict is Outcome.PASS),
-            spec=data.spec, time=mine.time, keys=mine.keys, slices=gate.slices,
-        )  # fmt: skip
-        return decide_gate(read_evidence(files), gate, _now())
-
-    def _scores_of(
-        self, version: VersionRecord | None, rows: tuple[Path, ...], folder: Path
-    ) -> ScoreFile | None:
-        if version is None:
-            return None
-        with fetch_verified(self.blobs, version, folder / "artifacts") as found:
-            return self._scores(version.version, found, rows, folder)
-
-    def _scores(
-        self, version: int, saved_model: Path, rows: tuple[Path, ...], folder: Path
-    ) -> ScoreFile:
-        out = folder / f"scores-{version}.parquet"
-        done = subprocess.run(
-            [
-                sys.executable, "-m", "trueup.trainer.scoring", "--saved-model", str(saved_model),
-                "--rows", *map(str, rows), "--out", str(out),
-            ],
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            lines = done.stderr.strip().splitlines() or ["it ended without a word"]
-            raise BadInputError(f"version {version} cannot score the gate's rows: {lines[-1]}")
-        return ScoreFile(version, out)
 
 
 class _Heard:

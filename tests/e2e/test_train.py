@@ -25,7 +25,6 @@ time = "at"
 gate_period = "3d"
 gate_share = 0.0
 [models.shop.gate]
-replay_rows = 0
 margin = 0.05
 """
 
@@ -66,6 +65,9 @@ def test_a_first_version_goes_live_and_a_worse_one_does_not(tmp_path: Path, run:
     first = json.loads(done.stdout)
     assert (first["version"], first["live"], first["gate"]["verdict"]) == (1, True, "pass")
     assert first["gate"]["against_live"] is None
+    rules = {rule["rule"]: rule["outcome"] for rule in first["gate"]["rules"]}
+    assert rules["replay_equality"] == "pass"
+    assert any("since nothing is captured yet" in note for note in first["gate"]["notes"])
     (job,) = json.loads(run("jobs", "shop", "--json").stdout)
     assert (job["state"], job["version"], job["reason"]) == ("succeeded", 1, "the first")
     (told,) = json.loads(run("versions", "shop", "--json").stdout)

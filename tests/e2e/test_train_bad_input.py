@@ -32,7 +32,6 @@ gate_period = "2d"
 gate_share = 0.0
 [models.shop.gate]
 margin = 10.0
-replay_rows = 0
 """
 USER_CODE = """\
 def weekday(tensors):

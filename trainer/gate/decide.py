@@ -10,7 +10,7 @@ import numpy as np
 
 from trueup.config.training import GateSettings
 from trueup.records.gate import Comparison, GateReport, Outcome, Rule, RuleResult
-from trueup.trainer.gate import rules
+from trueup.trainer.gate import replay_rules, rules
 from trueup.trainer.gate.blocks import Blocks
 from trueup.trainer.gate.bootstrap import Drawings, Estimate, estimate
 from trueup.trainer.gate.comparisons import Compared, Confidences, judge_slice, shared, too_little
@@ -74,7 +74,7 @@ def decide_gate(
             found += [*compared, *_others(case)]
     else:
         found.append(rules.enough_data(rows, settings, None))
-    found += rules.replay(evidence.replay, settings)
+    found += replay_rules.replay(evidence.replay, settings)
     verdict = _verdict(found)
     return GateReport(
         model=evidence.model,
@@ -230,6 +230,8 @@ def _notes(evidence: GateEvidence, rows: PairedRows, settings: GateSettings) -> 
             yield f"{count(timeless, 'row')} without an event time are one block"
     elif evidence.entities is None:
         yield "rows have neither event time nor key: neighbours in the files are drawn together"
+    if evidence.replay is not None and evidence.replay.source:
+        yield f"the server was asked with {evidence.replay.source}"
     if settings.replay_rows == 0:
         yield "gate.replay_rows is 0: nothing was replayed in a server"
 

@@ -1,4 +1,4 @@
-"""Rules that need no other version, or no labels: floors, calibration, changed answers, replay.
+"""Rules that need no other version, or no labels: floors, calibration, changed answers.
 
 Estimates with an error have three outcomes here, too: pass when the bound is met by the whole
 interval, fail when by none of it, else not enough data.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from trueup.config.training import GateSettings
-from trueup.records.gate import Limits, Outcome, ReplayEvidence, Rule, RuleResult
+from trueup.records.gate import Limits, Outcome, Rule, RuleResult
 from trueup.trainer.gate.blocks import Blocks
 from trueup.trainer.gate.bootstrap import Drawings, estimate
 from trueup.trainer.gate.calibration import calibration_limits
@@ -19,8 +19,6 @@ from trueup.trainer.gate.words import count, interval, number, percent
 
 CHANGED_BY = 0.1
 """A number has changed when it differs by more than this share of the live version's."""
-LEAST_LATENCIES = 100
-"""Requests below which there is no 99th percentile."""
 
 
 def at_most(value_limits: Limits, bound: float) -> Outcome:
@@ -201,75 +199,3 @@ def changed_rows(candidate: Array, live: Array, numbers: bool) -> Array:
     if candidate.ndim == 1:
         return (candidate >= 0.5) != (live >= 0.5)
     return candidate.argmax(axis=1) != live.argmax(axis=1)
-
-
-def replay(evidence: ReplayEvidence | None, settings: GateSettings) -> tuple[RuleResult, ...]:
-    """The artifact gives the trainer's numbers in a real server, and soon enough."""
-    if settings.replay_rows == 0:
-        return ()
-    if evidence is None or evidence.requests + evidence.failed == 0:
-        return (
-            RuleResult(
-                rule=Rule.REPLAY_EQUALITY,
-                rows=0,
-                bound=settings.tolerance,
-                outcome=Outcome.NOT_ENOUGH_DATA,
-                reason="no request was replayed in a server; gate.replay_rows = 0 does without",
-            ),
-        )
-    results = [_equality(evidence, settings)]
-    if settings.max_latency_ms is not None:
-        results.append(_latency(evidence, settings.max_latency_ms))
-    return tuple(results)
-
-
-def _equality(evidence: ReplayEvidence, settings: GateSettings) -> RuleResult:
-    largest, total = evidence.max_relative_difference, evidence.requests + evidence.failed
-    if evidence.failed:
-        outcome = Outcome.FAIL
-        reason = f"{evidence.failed:,} of {count(total, 'replayed request')} failed"
-        reason += f", the first with: {evidence.first_failure}" if evidence.first_failure else ""
-    elif largest is None:
-        outcome = Outcome.NOT_ENOUGH_DATA
-        reason = f"{count(total, 'request')} were replayed, and no answer could be compared"
-    else:
-        # A difference that is no number is a difference.
-        outcome = Outcome.PASS if largest <= settings.tolerance else Outcome.FAIL
-        worst = f" ({evidence.worst})" if evidence.worst and outcome is Outcome.FAIL else ""
-        reason = (
-            f"in {count(total, 'replayed request')} the server's answers differ from the trainer's "
-            f"by at most {largest:.3g} of their size{worst}; {settings.tolerance:.3g} is allowed"
-        )
-    return RuleResult(
-        rule=Rule.REPLAY_EQUALITY,
-        rows=total,
-        estimate=largest,
-        bound=settings.tolerance,
-        outcome=outcome,
-        reason=reason,
-    )
-
-
-def _latency(evidence: ReplayEvidence, most_ms: float) -> RuleResult:
-    """By its point value: it describes this machine under this load, and no population of rows."""
-    slow, n = evidence.latency_p99_ms, evidence.requests
-    if slow is None or n < LEAST_LATENCIES:
-        outcome = Outcome.NOT_ENOUGH_DATA
-        reason = (
-            f"{count(n, 'replayed request')} have no 99th percentile; {LEAST_LATENCIES} are needed"
-        )
-    else:
-        outcome = Outcome.PASS if slow <= most_ms else Outcome.FAIL
-        reason = (
-            f"99 % of {count(n, 'replayed request')} are answered within {number(slow, 'ms')}; "
-            f"{number(most_ms, 'ms')} are allowed"
-        )
-    return RuleResult(
-        rule=Rule.REPLAY_LATENCY,
-        rows=n,
-        estimate=slow,
-        bound=most_ms,
-        unit="ms",
-        outcome=outcome,
-        reason=reason,
-    )

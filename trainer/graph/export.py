@@ -37,7 +37,7 @@ class ExportError(TrueupError):
 
 def served_spec(plan: FeaturePlan) -> InputSpec:
     """The raw variables of the signature, with what is optional: for the version's row."""
-    return InputSpec(variables=plan.inputs)
+    return InputSpec(variables=plan.signature)
 
 
 def export_model(model: Any, plan: FeaturePlan, folder: Path) -> None:
@@ -53,7 +53,7 @@ def export_model(model: Any, plan: FeaturePlan, folder: Path) -> None:
     # layers. What the signature needs is tracked: variables, and tables of the user's layers.
     holder.weights = list(model.variables)
     holder.tables = _tables(model)
-    arguments = _arguments(plan.inputs)
+    arguments = _arguments(plan.signature)
     part = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}")
     try:
         function = _signature(model, plan, arguments)
@@ -118,6 +118,8 @@ def _signature(model: Any, plan: FeaturePlan, arguments: Mapping[str, Variable])
     def serve(**given: Any) -> dict[str, Any]:
         raw = {}
         for key, variable in arguments.items():
+            if variable in plan.unused:
+                continue
             dtype = tf.dtypes.as_dtype(graph_dtype(variable))
             raw[variable.name] = (
                 tf.cast(given[key], dtype) if dtype.name != "string" else given[key]

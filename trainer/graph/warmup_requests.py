@@ -31,7 +31,7 @@ def write_warmup(folder: Path, plan: FeaturePlan) -> None:
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for rows in BATCHES:
-            writer.write(_prediction_log({v.name: typical(plan, v, rows) for v in plan.inputs}))
+            writer.write(_prediction_log({v.name: typical(plan, v, rows) for v in plan.signature}))
 
 
 def typical(plan: FeaturePlan, variable: Variable, rows: int) -> np.ndarray:

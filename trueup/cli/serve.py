@@ -22,6 +22,7 @@ def serve(
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Server processes.")] = None,
+    lifeline: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Answer predictions by TensorFlow Serving's REST API, and capture every request.
 
@@ -32,6 +33,7 @@ def serve(
     import logging
 
     from trueup.config.load import DEFAULT_FILE, load
+    from trueup.lifeline import end_with_parent
     from trueup.serving.listen import bind, refuse_exposure, tls_context, url_of
     from trueup.serving.metrics_folder import ServerFolder
     from trueup.serving.supervisor import Supervisor, check_spool, check_store
@@ -65,6 +67,7 @@ def serve(
     ]
     if source is not None:
         arguments += ["--config", str(source.absolute())]
+    end_with_parent(lifeline)
     supervisor = Supervisor(
         listening,
         serving.workers,

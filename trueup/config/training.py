@@ -198,13 +198,21 @@ class GateSettings(Section):
         None, description="of classes: expected calibration error", examples=[0.05]
     )
     replay_rows: Annotated[int, Field(ge=0)] = Field(
-        1000, description="captured requests that a real server answers with the artifact; 0: none"
+        1000,
+        description="captured rows, or, where there are none, rows of the gate, that a real "
+        "server answers with the artifact; 0: none",
     )
     tolerance: Annotated[float, Field(ge=0)] = Field(
         1e-5, description="how far answers of server and trainer may be apart, relatively"
     )
     max_latency_ms: Annotated[float, Field(gt=0)] | None = Field(
         None, description="99th percentile in the replay", examples=[50.0]
+    )
+    max_slowdown: Annotated[float, Field(gt=0)] = Field(
+        3.0, description="median latency in the replay, as a multiple of the live version's"
+    )
+    max_memory: Annotated[float, Field(gt=0)] = Field(
+        3.0, description="memory of a server with it, as a multiple of one with the live version"
     )
 
 

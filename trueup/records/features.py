@@ -95,6 +95,9 @@ class FeaturePlan(Record):
     :param inputs: the raw variables of the signature, in order; the label is not one. Those that
         training saw missing are ``optional``, with what the graph receives in ``missing.graph``.
     :param functions: the user's, ``package.module:function``.
+    :param unused: variables of the training data that the model does not look at. The signature
+        takes them all the same, and they may be left out: clients that send what they always sent
+        are not refused.
     """
 
     inputs: tuple[Variable, ...]
@@ -102,3 +105,9 @@ class FeaturePlan(Record):
     crosses: tuple[Cross, ...] = ()
     functions: tuple[str, ...] = ()
     target: Target
+    unused: tuple[Variable, ...] = ()
+
+    @property
+    def signature(self) -> tuple[Variable, ...]:
+        """All raw variables that clients may send."""
+        return self.inputs + self.unused

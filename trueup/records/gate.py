@@ -33,6 +33,8 @@ class Rule(str, Enum):
     CHANGED_ANSWERS = "changed_answers"
     REPLAY_EQUALITY = "replay_equality"
     REPLAY_LATENCY = "replay_latency"
+    REPLAY_SLOWDOWN = "replay_slowdown"
+    REPLAY_MEMORY = "replay_memory"
 
 
 class Clarity(str, Enum):
@@ -121,6 +123,10 @@ class ReplayEvidence(Record):
         (:func:`trueup.trainer.gate.replay.relative_difference`).
     :param worst: the row and output where that is, in words.
     :param latency_p99_ms: of the answers, as a client sees it.
+    :param peak_memory_bytes: of all processes of the server.
+    :param live_latency_p50_ms, live_peak_memory_bytes: of a server with the live version, which
+        was asked the same, in turn with the other.
+    :param source: what the requests are, in words, such as ``"captured requests"``.
     """
 
     requests: int = Field(ge=0)
@@ -131,7 +137,10 @@ class ReplayEvidence(Record):
     latency_p50_ms: float | None = None
     latency_p99_ms: float | None = None
     peak_memory_bytes: int | None = None
+    live_latency_p50_ms: float | None = None
+    live_peak_memory_bytes: int | None = None
     first_failure: str = ""
+    source: str = ""
 
 
 class GateReport(Record):
