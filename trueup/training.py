@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Engine, insert
+from sqlalchemy import Connection, Engine, insert
 
 from trueup.candidate_gate import Candidate, CandidateGate
 from trueup.config.settings import Settings
@@ -90,9 +90,17 @@ class Trainer:
     follow: Follow = lambda progress: None
     progress: Progress | None = None
 
-    def train(self, model: str, author: Author, *, python_path: tuple[str, ...] = ()) -> Trained:
+    def train(
+        self,
+        model: str,
+        author: Author,
+        *,
+        python_path: tuple[str, ...] = (),
+        begun: Callable[[Connection], object] = lambda connection: None,
+    ) -> Trained:
         """Train a new version of ``model``, and let the gate decide on it.
 
+        :param begun: called in the transaction in which the job comes to be.
         :raises TrueupError: the job failed, or was cancelled; no version is left of it then.
         """
         recover_jobs(self.engine, self.launcher)
@@ -102,6 +110,7 @@ class Trainer:
         with writing(self.engine) as connection:
             ensure_model(connection, model, author)
             create_job(connection, spec, folder=str(folder), author=author)
+            begun(connection)
         with JobKeeper.claim(self.engine, spec.id) as keeper:
             try:
                 return self._run(spec, folder, keeper, author)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -55,7 +55,7 @@ from trueup.trainer.data.sources import (
 )
 from trueup.trainer.data.split_dataset import SplitDataset
 from trueup.trainer.data.splits import Quarantine, SplitRule, broken_intervals
-from trueup.trainer.data.survey import Survey, newest_usable, survey
+from trueup.trainer.data.survey import Survey, newest_usable, survey, usable_rows
 
 _CLOCKS_APART = timedelta(minutes=5)
 """How far in the future an event time is still believed, as in the capture."""
@@ -194,6 +194,41 @@ def training_dataset(
     target = target_of(found.labels, mine, model)
     said = (*dataset.notes, *notes)
     return TrainingDataset(model, settings, dataset, whole, spec, found, target, said)
+
+
+def fresh_rows(
+    settings: Settings,
+    model: str,
+    engine: Engine,
+    blobs: BlobRoot,
+    folder: Path,
+    *,
+    now: datetime,
+    after: datetime | None,
+    quarantined: Sequence[Quarantine] = (),
+) -> int:
+    """Rows that could be trained on, with event times behind ``after`` (all without it, or without
+    event times): labelled, mature, not quarantined. Reads labels and times of all sources.
+
+    :param folder: made here; what is copied into it is removed again.
+    :raises BadInputError: as :func:`training_dataset`.
+    """
+    mine = settings.model(model).training
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with _sentences(model, folder):
+            given = list(_given(settings, mine.data, folder))
+            fresh, _ = _fresh(settings, model, engine, blobs, given, folder, now, quarantined)
+        if not (sources := [*given, *fresh]):
+            return 0
+        dataset, whole = together(sources, f"the training data of {model}")
+        spec = _spec(dataset, settings, model)
+        rule = _rule(mine.data, mine.label, spec, now, quarantined)
+        if after is not None and rule.time is not None:
+            rule = replace(rule, since=max(microseconds(after) + 1, rule.since or 0))
+        return usable_rows(whole, spec, rule)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def baseline_of(

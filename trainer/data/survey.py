@@ -86,6 +86,11 @@ def newest_usable(sources: Sequence[Source], spec: InputSpec, rule: SplitRule) -
     return None if times.newest is None else moment_of(times.newest)
 
 
+def usable_rows(sources: Sequence[Source], spec: InputSpec, rule: SplitRule) -> int:
+    """How many rows can be used."""
+    return sum(int((codes == 0).sum()) for _, codes, _ in _looked_at(sources, spec, rule))
+
+
 def _looked_at(
     sources: Sequence[Source], spec: InputSpec, rule: SplitRule
 ) -> Iterator[tuple[Declared, np.ndarray, np.ndarray]]:

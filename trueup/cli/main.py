@@ -60,6 +60,9 @@ COMMANDS: dict[str, Entry] = {
     "train": Entry(
         "trueup.cli.train:train", "Train a version; the gate decides whether it is live."
     ),
+    "retrain": Entry(
+        "trueup.cli.train:retrain", "Train anew, if the policy lets it; keep the decision."
+    ),
     "jobs": Entry("trueup.cli.train:jobs", "List jobs and how they are doing."),
     "cancel": Entry("trueup.cli.train:cancel", "End a job."),
     "token": Entry("trueup.cli.token:token", "Make, list and revoke tokens for the server."),

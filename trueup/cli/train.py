@@ -1,8 +1,9 @@
-"""``trueup train``, ``jobs`` and ``cancel``: start training, and follow it."""
+"""``trueup train``, ``retrain``, ``jobs`` and ``cancel``: start training, and follow it."""
 
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,28 +13,31 @@ from trueup.cli.options import ConfigOption, JsonOption
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from trueup.config.settings import Settings
+    from trueup.records.policy import RetrainingDecision
     from trueup.trainer.jobs import Job
     from trueup.trainer.launcher import JobProgress
-    from trueup.training import Trained
+    from trueup.training import Trained, Trainer
 
 #: Of a version that was trained and did not go live.
 EXIT_NOT_LIVE = 5
 JOBS_FOLDER = "jobs"
 _SAYS_EVERY_S = 5.0
 
+StrategyOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="single, mirrored, multi_worker or parameter_server, this time."
+    ),
+]
 ReasonOption = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept with it.")]
 
 
 def train(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Whose [models.MODEL.training].")],
-    strategy: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="single, mirrored, multi_worker or parameter_server, this time."
-        ),
-    ] = None,
+    strategy: StrategyOption = None,
     reason: ReasonOption = "trueup train",
     config: ConfigOption = None,
     json: JsonOption = False,
@@ -44,6 +48,65 @@ def train(
     """
     from pathlib import Path
 
+    with _trainer(model, config, strategy) as trainer:
+        trained = trainer.train(model, author(reason), python_path=(str(Path.cwd()),))
+    print("\n".join(_json(trained) if json else _lines(trained)))
+    if not trained.live:
+        raise typer.Exit(EXIT_NOT_LIVE)
+
+
+def retrain(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Whose [models.MODEL.retraining].")],
+    if_due: Annotated[
+        bool, typer.Option("--if-due", help="Only if the policy asks for it, as a schedule would.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be decided; do and keep nothing.")
+    ] = False,
+    strategy: StrategyOption = None,
+    reason: ReasonOption = "trueup retrain",
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Train a model anew, if the policy lets it; the decision is kept with its reasons.
+
+    By hand it overrules freeze and cooldown, and nothing else. Ends with 0 where nothing is to be
+    done or the new version is live, and with 5 where something held the job back or the gate did
+    not let it.
+    """
+    from pathlib import Path
+
+    from trueup.retraining import Retrained, decide
+    from trueup.retraining import retrain as run
+
+    with _trainer(model, config, strategy) as trainer:
+        if dry_run:
+            done = Retrained(decide(trainer, model, author(reason), by_hand=not if_due))
+        else:
+            path = (str(Path.cwd()),)
+            done = run(trainer, model, author(reason), by_hand=not if_due, python_path=path)
+    decision, trained = done.decision, done.trained
+    if json:
+        print(
+            _dumped(
+                {
+                    "decision": decision.model_dump(mode="json"),
+                    "trained": None if trained is None else _trained(trained),
+                }
+            )
+        )
+    else:
+        print("\n".join(_decision_lines(decision)))
+        if trained is not None:
+            print("\n".join(_lines(trained)))
+    held = bool(decision.triggers) and not decision.start
+    if not dry_run and (held or (trained is not None and not trained.live)):
+        raise typer.Exit(EXIT_NOT_LIVE)
+
+
+@contextmanager
+def _trainer(model: str, config: Path | None, strategy: str | None) -> Iterator[Trainer]:
+    """A trainer of the configuration, with a cluster on this machine."""
     from trueup.config.load import load
     from trueup.errors import BadInputError
     from trueup.store.blobs import BlobRoot
@@ -61,18 +124,14 @@ def train(
         settings = _with_strategy(settings, model, strategy)
     launcher = LocalLauncher()
     try:
-        trainer = Trainer(
+        yield Trainer(
             settings, open_store(settings.store), BlobRoot(settings.blob_root), launcher,
             # On the local disk: backups are written there once an epoch.
             settings.spool_dir.absolute().parent / JOBS_FOLDER,
             say=lambda text: print(text, file=sys.stderr, flush=True), follow=_Follow(),
         )  # fmt: skip
-        trained = trainer.train(model, author(reason), python_path=(str(Path.cwd()),))
     finally:
         launcher.close()
-    print("\n".join(_json(trained) if json else _lines(trained)))
-    if not trained.live:
-        raise typer.Exit(EXIT_NOT_LIVE)
 
 
 def jobs(
@@ -173,14 +232,26 @@ def _lines(trained: Trained) -> Iterator[str]:
     yield from (f"note: {note}" for note in trained.notes)
 
 
+def _decision_lines(decision: RetrainingDecision) -> Iterator[str]:
+    if decision.start:
+        yield "a job is due:"
+    else:
+        yield "no job: held back" if decision.triggers else "no job: nothing asks for one"
+    yield from (f"  {reason}" for reason in decision.reasons)
+
+
 def _json(trained: Trained) -> Iterator[str]:
-    yield _dumped({
+    yield _dumped(_trained(trained))
+
+
+def _trained(trained: Trained) -> dict[str, object]:
+    return {
         "job": trained.job,
         "version": trained.version,
         "live": trained.live,
         "gate": None if trained.gate is None else trained.gate.model_dump(mode="json"),
         "notes": list(trained.notes),
-    })  # fmt: skip
+    }
 
 
 def _row(job: Job) -> dict[str, object]:

@@ -70,7 +70,7 @@ class ModelSettings(Section):
     )
     retraining: RetrainingSettings = Field(
         RetrainingSettings(),
-        description="when to train anew, and when not; nothing reads this before the daemon comes",
+        description="when to train anew, and when not: trueup retrain",
     )
 
     def overrides(self) -> dict[str, dict[str, Any]]:
