@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Engine, insert
 
 from trueup.candidate_gate import Candidate, CandidateGate
 from trueup.config.settings import Settings
-from trueup.errors import BadInputError, TrueupError
+from trueup.errors import BadInputError, ChildTaskError, TrueupError
 from trueup.profile.mapreduce import Progress
 from trueup.records.features import FeaturePlan
 from trueup.records.gate import GateReport, Outcome
@@ -44,6 +44,7 @@ from trueup.store.tables import baselines
 from trueup.trainer.decisions import record_gate
 from trueup.trainer.features import plan_features
 from trueup.trainer.graph.export import served_spec
+from trueup.trainer.importance_task import importances_in_process
 from trueup.trainer.job_keeper import JobCancelledError, JobKeeper, recover_jobs
 from trueup.trainer.job_spec import JobSpec
 from trueup.trainer.jobs import create_job, finish_job
@@ -54,6 +55,9 @@ from trueup.version_baseline import NewBaseline, put_baseline
 
 TARGET = "target"
 """Key of a version's details: what its outputs mean."""
+
+IMPORTANCES = "importances"
+"""Key of a baseline's details."""
 
 Say = Callable[[str], None]
 Follow = Callable[[JobProgress], None]
@@ -148,8 +152,13 @@ class Trainer:
         if ended.state is not JobState.SUCCEEDED:
             keeper.check()
             raise BadInputError(ended.message or f"job {spec.id} {ended.state.value}")
+        self.say("taking importances")
+        importances, unknown = _importances(folder)
+        keeper.check()
         self.say("registering the version")
-        version = self._register(spec, folder, keeper, author, rows, baseline, planned.plan, data)
+        version = self._register(
+            spec, folder, keeper, author, rows, baseline, planned.plan, data, importances
+        )
         gate = CandidateGate(self.settings, self.engine, self.blobs, self.say)
         report = gate.decide(Candidate(model, version, folder, planned.plan, data))
         live = report.verdict is Outcome.PASS
@@ -159,8 +168,9 @@ class Trainer:
                 why = f"gate passed: {'; '.join(report.reasons)}"
                 promote(connection, model, version, Author(author.who, why, _now()))
         return Trained(
-            spec.id, version, report, live, (*rows.notes, *baseline.notes, *planned.notes, *notes)
-        )
+            spec.id, version, report, live,
+            (*rows.notes, *baseline.notes, *planned.notes, *notes, *unknown),
+        )  # fmt: skip
 
     def _follow(self, keeper: JobKeeper, job_id: str) -> JobProgress:
         launcher = _Heard(self.launcher, self.follow)
@@ -176,6 +186,7 @@ class Trainer:
         baseline: VersionBaseline,
         plan: FeaturePlan,
         data: TrainingData,
+        importances: dict[str, Any],
     ) -> int:
         """The version, its artifact and baseline, and the job's end: at once, or not at all."""
         model = spec.model
@@ -190,7 +201,7 @@ class Trainer:
             new = NewBaseline(
                 model, version, served, baseline.baseline.to_file(),
                 tuple(source.name for source in data.sources), baseline.series, rows.rule.time,
-                baseline.schema,
+                baseline.schema, importances,
             )  # fmt: skip
             row = put_baseline(self.blobs, new, author, undo)
             with writing(self.engine) as connection:
@@ -223,6 +234,15 @@ class Trainer:
                             step()
             raise
         return version
+
+
+def _importances(folder: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """For the baseline's details; a model that has none is a model all the same, with a note."""
+    try:
+        found = importances_in_process(folder)
+    except ChildTaskError as error:
+        return {}, (error.message,)
+    return {IMPORTANCES: found.model_dump(mode="json")}, ()
 
 
 class _Heard:

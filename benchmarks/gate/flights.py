@@ -1,7 +1,7 @@
 """Retrainings of one model on real flights: what does the gate say of them?
 
-    python benchmarks/gate/flights.py            some minutes; writes docs/benchmarks/gate-flights.md
-    python benchmarks/gate/flights.py --json     prints what the gates said, and writes nothing
+    python benchmarks/gate/flights.py           a minute; writes docs/benchmarks/gate-flights.md
+    python benchmarks/gate/flights.py --json    prints what the gates said, and writes nothing
 
 A wide_and_deep that predicts ``arr_delay > 15`` from what is known at departure is trained by
 ``trueup train`` on January to March and goes live. Two candidates are held against it, each in a
@@ -103,7 +103,8 @@ def page(found: dict[str, dict[str, Any]], epochs: int) -> str:
         "",
         " ".join(__doc__.split("\n\n")[2].replace("``", "`").split()),
         "",
-        f"`python benchmarks/gate/flights.py`, {epochs} epochs; log-loss in nats, limits of 95 % each.",
+        f"`python benchmarks/gate/flights.py`, {epochs} epochs; log-loss in nats, limits of 95 % "
+        "each.",
         "",
         "| retrained | rows | drawn | live | candidate | better by | from | to | the gate says |",
         "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | --- |",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +70,15 @@ def test_a_first_version_goes_live_and_a_worse_one_does_not(tmp_path: Path, run:
     rules = {rule["rule"]: rule["outcome"] for rule in first["gate"]["rules"]}
     assert rules["replay_equality"] == "pass"
     assert any("since nothing is captured yet" in note for note in first["gate"]["notes"])
+    with closing(sqlite3.connect(tmp_path / ".trueup" / "store.db")) as store:
+        (details,) = store.execute("select details from baselines").fetchone()
+    taken = json.loads(details)["importances"]
+    by_name = {one["feature"]: one["increase"] for one in taken["importances"]}
+    assert set(by_name) == {"price", "kind"}
+    assert by_name["price"] > by_name["kind"] > 0.02
+    curve = next(c for c in taken["partial_dependence"] if c["feature"] == "price")
+    answers = [point[0] for point in curve["answers"]]
+    assert curve["values"][-1] is None and answers[0] < 0.1 < 0.8 < answers[-2]
     (job,) = json.loads(run("jobs", "shop", "--json").stdout)
     assert (job["state"], job["version"], job["reason"]) == ("succeeded", 1, "the first")
     (told,) = json.loads(run("versions", "shop", "--json").stdout)
