@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, insert, or_, select
+from sqlalchemy import Connection, and_, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from trueup.errors import BadInputError, ConflictError
@@ -243,10 +243,14 @@ def request_cancel(connection: Connection, job_id: str, *, author: Author) -> Jo
 def orphaned_jobs(
     connection: Connection, *, now: datetime, silent_for: timedelta = SILENT_FOR
 ) -> list[Job]:
-    """Jobs whose holder is gone."""
+    """Jobs whose holder is gone, and those that were made and never taken: who makes a job takes
+    it."""
+    silent = or_(jobs.c.seen_at.is_(None), jobs.c.seen_at < now - silent_for)
     query = select(jobs).where(
-        jobs.c.state.in_(_HELD),
-        or_(jobs.c.seen_at.is_(None), jobs.c.seen_at < now - silent_for),
+        or_(
+            and_(jobs.c.state.in_(_HELD), silent),
+            and_(jobs.c.state == JobState.QUEUED.value, jobs.c.created_at < now - silent_for),
+        )
     )
     return [_job(row) for row in connection.execute(query).mappings()]
 
@@ -254,10 +258,8 @@ def orphaned_jobs(
 def fail_orphan(connection: Connection, job: Job, *, now: datetime) -> bool:
     """Declare a job failed whose holder is gone; not when that one wrote meanwhile, or another
     process was first."""
-    message = (
-        f"the process that ran it ({job.holder}) was lost; start the job again: it goes on from "
-        "its backup, where there is one"
-    )
+    who = "that made it" if job.holder is None else f"that ran it ({job.holder})"
+    message = f"the process {who} was lost; start the job again"
     return try_update(
         connection,
         jobs,

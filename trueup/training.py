@@ -23,6 +23,7 @@ from sqlalchemy import Connection, Engine, insert
 from trueup.candidate_gate import Candidate, CandidateGate
 from trueup.config.settings import Settings
 from trueup.errors import BadInputError, ChildTaskError, TrueupError
+from trueup.job_leftovers import recover, tidy, tidy_earlier
 from trueup.profile.mapreduce import Progress
 from trueup.records.features import FeaturePlan
 from trueup.records.gate import GateReport, Outcome
@@ -41,11 +42,12 @@ from trueup.store.registry import (
     register_version,
 )
 from trueup.store.tables import baselines
+from trueup.store.unfinished_imports import JOB
 from trueup.trainer.decisions import record_gate
 from trueup.trainer.features import plan_features
 from trueup.trainer.graph.export import served_spec
 from trueup.trainer.importance_task import importances_in_process
-from trueup.trainer.job_keeper import JobCancelledError, JobKeeper, recover_jobs
+from trueup.trainer.job_keeper import JobCancelledError, JobKeeper
 from trueup.trainer.job_spec import JobSpec
 from trueup.trainer.jobs import create_job, finish_job
 from trueup.trainer.launcher import JobProgress, Launcher
@@ -74,6 +76,17 @@ class Trained:
     version: int
     gate: GateReport | None
     live: bool
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What a job trains on. :param time: variable with the event time, if there is one."""
+
+    time: str | None
+    baseline: VersionBaseline
+    plan: FeaturePlan
+    data: TrainingData
     notes: tuple[str, ...]
 
 
@@ -107,7 +120,8 @@ class Trainer:
         :param begun: called in the transaction in which the job comes to be.
         :raises TrueupError: the job failed, or was cancelled; no version is left of it then.
         """
-        recover_jobs(self.engine, self.launcher)
+        recover(self.engine, self.blobs, self.launcher)
+        tidy_earlier(self.engine, model)
         mine = self.settings.model(model).training
         spec = JobSpec(id=_job_id(model), model=model, settings=mine, python_path=python_path)
         folder = self.jobs_root / spec.id
@@ -117,7 +131,7 @@ class Trainer:
             begun(connection)
         with JobKeeper.claim(self.engine, spec.id) as keeper:
             try:
-                return self._run(spec, folder, keeper, author)
+                trained = self._run(spec, folder, keeper, author)
             except BaseException as error:
                 ended = isinstance(error, JobCancelledError | KeyboardInterrupt)
                 with suppress(TrueupError):
@@ -126,12 +140,38 @@ class Trainer:
                         str(error) or type(error).__name__,
                     )
                 raise
+        tidy(folder)
+        return trained
 
     def _run(self, spec: JobSpec, folder: Path, keeper: JobKeeper, author: Author) -> Trained:
-        model = spec.model
+        prepared = self._prepare(spec, folder, keeper, author)
+        keeper.runs()
+        self.say("training")
+        self.launcher.submit(spec, folder)
+        ended = self._follow(keeper, spec.id)
+        if ended.state is not JobState.SUCCEEDED:
+            keeper.check()
+            raise BadInputError(ended.message or f"job {spec.id} {ended.state.value}")
+        self.say("taking importances")
+        importances, unknown = _importances(folder)
+        keeper.check()
+        self.say("registering the version")
+        version = self._register(spec, folder, keeper, author, prepared, importances)
+        gate = CandidateGate(self.settings, self.engine, self.blobs, self.say)
+        report = gate.decide(Candidate(spec.model, version, folder, prepared.plan, prepared.data))
+        live = report.verdict is Outcome.PASS
+        with writing(self.engine) as connection:
+            record_gate(connection, report)
+            if live:
+                why = f"gate passed: {'; '.join(report.reasons)}"
+                promote(connection, spec.model, version, Author(author.who, why, _now()))
+        return Trained(spec.id, version, report, live, (*prepared.notes, *unknown))
+
+    def _prepare(self, spec: JobSpec, folder: Path, keeper: JobKeeper, author: Author) -> _Prepared:
+        """What the tasks need, in the job's folder."""
         self.say("reading the sources")
         rows = training_dataset(
-            self.settings, model, self.engine, self.blobs, folder / "sources",
+            self.settings, spec.model, self.engine, self.blobs, folder / "sources",
             now=author.at, progress=self.progress,
         )  # fmt: skip
         keeper.check()
@@ -145,31 +185,9 @@ class Trainer:
         shutil.rmtree(folder / "sources", ignore_errors=True)
         (folder / "plan.json").write_text(planned.plan.model_dump_json())
         keeper.check()
-        keeper.runs()
-        self.say("training")
-        self.launcher.submit(spec, folder)
-        ended = self._follow(keeper, spec.id)
-        if ended.state is not JobState.SUCCEEDED:
-            keeper.check()
-            raise BadInputError(ended.message or f"job {spec.id} {ended.state.value}")
-        self.say("taking importances")
-        importances, unknown = _importances(folder)
-        keeper.check()
-        self.say("registering the version")
-        version = self._register(
-            spec, folder, keeper, author, rows, baseline, planned.plan, data, importances
-        )
-        gate = CandidateGate(self.settings, self.engine, self.blobs, self.say)
-        report = gate.decide(Candidate(model, version, folder, planned.plan, data))
-        live = report.verdict is Outcome.PASS
-        with writing(self.engine) as connection:
-            record_gate(connection, report)
-            if live:
-                why = f"gate passed: {'; '.join(report.reasons)}"
-                promote(connection, model, version, Author(author.who, why, _now()))
-        return Trained(
-            spec.id, version, report, live,
-            (*rows.notes, *baseline.notes, *planned.notes, *notes, *unknown),
+        return _Prepared(
+            rows.rule.time, baseline, planned.plan, data,
+            (*rows.notes, *baseline.notes, *planned.notes, *notes),
         )  # fmt: skip
 
     def _follow(self, keeper: JobKeeper, job_id: str) -> JobProgress:
@@ -182,25 +200,23 @@ class Trainer:
         folder: Path,
         keeper: JobKeeper,
         author: Author,
-        rows: TrainingDataset,
-        baseline: VersionBaseline,
-        plan: FeaturePlan,
-        data: TrainingData,
+        prepared: _Prepared,
         importances: dict[str, Any],
     ) -> int:
         """The version, its artifact and baseline, and the job's end: at once, or not at all."""
-        model = spec.model
+        model, baseline, plan = spec.model, prepared.baseline, prepared.plan
         result = TrainingResult.model_validate_json((folder / "result.json").read_bytes())
         served = served_spec(plan)
         with writing(self.engine) as connection:
-            version = register_version(connection, model, author)
+            version = register_version(connection, model, author, details={JOB: spec.id})
         undo: list[Callable[[], object]] = []
         try:
             artifact = publish(self.blobs, folder / "export", model, version)
             undo.append(lambda: remove(self.blobs, artifact.artifact_uri))
             new = NewBaseline(
                 model, version, served, baseline.baseline.to_file(),
-                tuple(source.name for source in data.sources), baseline.series, rows.rule.time,
+                tuple(source.name for source in prepared.data.sources), baseline.series,
+                prepared.time,
                 baseline.schema, importances,
             )  # fmt: skip
             row = put_baseline(self.blobs, new, author, undo)
@@ -211,8 +227,8 @@ class Trainer:
                     details={
                         INPUT_SPEC: served.model_dump(mode="json"),
                         TARGET: plan.target.model_dump(mode="json"),
-                        "job": spec.id,
-                        "training_data": data.model_dump(mode="json", exclude={"spec"}),
+                        JOB: spec.id,
+                        "training_data": prepared.data.model_dump(mode="json", exclude={"spec"}),
                         "training": spec.settings.model_dump(mode="json"),
                         "result": result.model_dump(mode="json"),
                         "artifact_files": artifact.files,

@@ -162,6 +162,16 @@ def test_who_lost_a_job_cannot_write_it(engine: Engine, queued: Job) -> None:
         assert get_job(connection, "j1").version is None
 
 
+def test_job_that_its_maker_never_took_does_not_block_the_next(engine: Engine, queued: Job) -> None:
+    with writing(engine) as connection:
+        assert orphaned_jobs(connection, now=NOON + timedelta(seconds=30)) == []
+        late = NOON + timedelta(minutes=2)
+        (lost,) = orphaned_jobs(connection, now=late)
+        assert fail_orphan(connection, lost, now=late)
+        assert "the process that made it was lost" in get_job(connection, "j1").message
+        create_job(connection, spec("j2"), folder="jobs/j2", author=ADA)
+
+
 def test_sign_of_life_in_the_last_moment_saves_a_job(engine: Engine, queued: Job) -> None:
     late = NOON + timedelta(minutes=5)
     with writing(engine) as connection:

@@ -28,6 +28,9 @@ from trueup.store.updates import try_update
 IMPORTER = "importer"
 """Of a staged version's details: the process that imports it, and when it was last heard of."""
 
+JOB = "job"
+"""Of a version's details: the job that it came of."""
+
 SILENCE = timedelta(hours=24)
 """After so long without a sign of life an import is given up; files that nothing names are deleted
 at that age."""
@@ -115,6 +118,22 @@ def give_up_unfinished(engine: Engine, blobs: BlobRoot, now: datetime) -> list[G
     for model in sorted({each.model for each in given_up}):
         _delete_baselines(engine, blobs, model, now - SILENCE)
     return given_up
+
+
+def give_up_of_job(engine: Engine, blobs: BlobRoot, model: str, job_id: str) -> None:
+    """Give up at once what a training job, whose process is known to be gone, had begun to
+    register."""
+    with reading(engine) as connection:
+        rows = connection.execute(
+            select(versions.c.version, versions.c.details).where(
+                versions.c.model == model, versions.c.state == VersionState.STAGED.value
+            )
+        ).all()
+    for row in rows:
+        details = row.details or {}
+        if details.get(JOB) == job_id and _fail(engine, model, row.version, details):
+            _delete_files(blobs, model, row.version, datetime.now(timezone.utc))
+            _note_collected(engine, model, row.version, details)
 
 
 def _staged(model: str, version: int) -> dict[str, Any]:
