@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from trueup.config.training import FeatureSettings, TrainingSettings, is_function
 from trueup.datasets.infer import closest
@@ -44,30 +44,11 @@ def plan_features(
     """
     _check_names(spec, settings, target)
     own_code = bool(settings.functions) or is_function(settings.model)
-    features: list[Feature] = []
-    notes: list[str] = []
-    left: dict[str, str] = {}
-    raws: dict[str, Raw] = {}
+    known = _Variables()
     for variable in spec.variables:
-        if not _usable(variable, settings, target):
-            continue
-        unfit = _unfit(variable)
-        if unfit:
-            notes.append(f"{variable.name} is no feature: {unfit}")
-            continue
-        raw = _raw(variable, profile, settings)
-        raws[variable.name] = raw
-        if raw.choice.transform == "leave":
-            left[variable.name] = "training.features leaves it out"
-            continue
-        why = useless(raw)
-        found: tuple[Feature, ...] = ()
-        if not why:
-            found, why = features_of(raw)
-        features += found
-        if not found:
-            left[variable.name] = why
-            notes.append(f"{variable.name} is no feature: {why}")
+        if _usable(variable, settings, target):
+            known.add(variable, profile, settings)
+    raws, features, left, notes = known.raws, known.features, known.left, known.notes
     crosses = _crosses(settings, raws, left, features, notes)
     names = {feature.variable for feature in features}
     names |= {name for cross in crosses for name in cross.variables}
@@ -98,6 +79,36 @@ def plan_features(
         unused=unused,
     )
     return PlannedFeatures(plan, tuple(notes))
+
+
+@dataclass
+class _Variables:
+    """The variables that the graph can take, those of them that are features by themselves, and
+    why others are none."""
+
+    raws: dict[str, Raw] = field(default_factory=dict)
+    features: list[Feature] = field(default_factory=list)
+    left: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, variable: Variable, profile: Profile, settings: TrainingSettings) -> None:
+        name = variable.name
+        unfit = _unfit(variable)
+        if unfit:
+            self.notes.append(f"{name} is no feature: {unfit}")
+            return
+        raw = self.raws[name] = _raw(variable, profile, settings)
+        if raw.choice.transform == "leave":
+            self.left[name] = "training.features leaves it out"
+            return
+        why = useless(raw)
+        found: tuple[Feature, ...] = ()
+        if not why:
+            found, why = features_of(raw)
+        self.features += found
+        if not found:
+            self.left[name] = why
+            self.notes.append(f"{name} is no feature: {why}")
 
 
 def _unfit(variable: Variable) -> str:

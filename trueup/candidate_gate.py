@@ -111,9 +111,10 @@ class CandidateGate:
             reports = gate_reports(connection, model)
         number = best_version(r for r in reports if r.verdict is Outcome.PASS)
         live = next((row for row in rows if STABLE in row.aliases), None)
-        best = next((row for row in rows if row.version == number), None)
-        usable = best is not None and best.state is VersionState.READY and live is not None
-        if not usable or (best is not None and live is not None and best.version == live.version):
+        best = next(
+            (row for row in rows if row.version == number and row.state is VersionState.READY), None
+        )
+        if live is None or (best is not None and best.version == live.version):
             best = None
         return live, best, number
 

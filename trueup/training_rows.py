@@ -1,31 +1,25 @@
 """The rows that a version is trained and judged on: all sources of a model as one data set.
 
-It alone knows both the capture and the trainer: files, a SQL query and the labelled capture become
-one data set of raw variables with label and event time, whose splits are cut once; the baseline,
+One data set of raw variables with label and event time, whose splits are cut once; the baseline,
 the shards and the gate's rows are all of this one cut.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import Engine
 
 import trueup
 from trueup.baseline import Baseline
-from trueup.captured_rows import CaptureWish, captured_rows
 from trueup.config.settings import Settings
-from trueup.config.training import DataSettings
 from trueup.datasets.column_policies import ColumnPolicies
-from trueup.datasets.columns import TIME
-from trueup.datasets.infer import infer_spec
 from trueup.datasets.parts import UnitDataset
-from trueup.errors import BadInputError, ConfigError, DataError, StoreError, TrueupError
+from trueup.errors import BadInputError, DataError, TrueupError
 from trueup.policed_dataset import PolicedDataset
 from trueup.profile.mapreduce import (
     Progress,
@@ -37,28 +31,19 @@ from trueup.profile.series import WindowSeries
 from trueup.profile.states import Profile
 from trueup.profile.window_length import chosen_length, window_seconds
 from trueup.records.dataset import Dataset
-from trueup.records.input_spec import InputSpec, Role
+from trueup.records.input_spec import InputSpec
 from trueup.records.training import Target, TrainingData
 from trueup.store.blobs import BlobRoot
 from trueup.store.capture_key import capture_key
-from trueup.trainer.data.disk import why
 from trueup.trainer.data.event_times import microseconds
 from trueup.trainer.data.label_facts import refuse_one_value, target_of
 from trueup.trainer.data.lineage import write_lineage
 from trueup.trainer.data.materialize import materialize
-from trueup.trainer.data.sources import (
-    Source,
-    files_source,
-    query_source,
-    refuse_absent,
-    together,
-)
+from trueup.trainer.data.sources import Source
 from trueup.trainer.data.split_dataset import SplitDataset
-from trueup.trainer.data.splits import Quarantine, SplitRule, broken_intervals
-from trueup.trainer.data.survey import Survey, newest_usable, survey, usable_rows
-
-_CLOCKS_APART = timedelta(minutes=5)
-"""How far in the future an event time is still believed, as in the capture."""
+from trueup.trainer.data.splits import Quarantine, SplitRule
+from trueup.trainer.data.survey import Survey, survey, usable_rows
+from trueup.training_sources import Opened, open_sources
 
 
 @dataclass(frozen=True)
@@ -166,34 +151,22 @@ def training_dataset(
     :param quarantined: intervals of event time in which features were broken.
     :raises BadInputError: naming the source, column or key of the configuration that is wrong.
     """
-    mine = settings.model(model).training
-    if not mine.label:
-        raise ConfigError(
-            f"[models.{model}.training] does not say what is to be predicted",
-            remedy='set label = "VARIABLE" there',
-        )
-    with _sentences(model, folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        given = list(_given(settings, mine.data, folder))
-        fresh, notes = _fresh(settings, model, engine, blobs, given, folder, now, quarantined)
-    sources = [*given, *fresh]
-    if not sources:
+    opened = open_sources(settings, model, engine, blobs, folder, now, quarantined)
+    if not isinstance(opened, Opened):
         raise DataError(
             f"there are no data to train {model} on: [models.{model}.training.data] names neither "
-            f"sources nor a query{''.join(f', and {note}' for note in notes)}",
+            f"sources nor a query{''.join(f', and {note}' for note in opened)}",
             remedy="name sources, or send labels for captured rows: trueup labels",
         )
-    dataset, whole = together(sources, f"the training data of {model}")
-    spec = _spec(dataset, settings, model)
-    refuse_absent(sources, spec, model)
-    rule = _rule(mine.data, mine.label, spec, now, quarantined)
+    mine = settings.model(model).training
     found = survey(
-        whole, spec, rule, model=model, gate_period=mine.data.gate_period,
+        opened.sources, opened.spec, opened.rule, model=model, gate_period=mine.data.gate_period,
         positive_above=mine.positive_above, progress=progress,
     )  # fmt: skip
     target = target_of(found.labels, mine, model)
-    said = (*dataset.notes, *notes)
-    return TrainingDataset(model, settings, dataset, whole, spec, found, target, said)
+    return TrainingDataset(
+        model, settings, opened.dataset, opened.sources, opened.spec, found, target, opened.notes
+    )
 
 
 def fresh_rows(
@@ -211,22 +184,16 @@ def fresh_rows(
     event times): labelled, mature, not quarantined. Reads labels and times of all sources.
 
     :param folder: made here; what is copied into it is removed again.
-    :raises BadInputError: as :func:`training_dataset`.
+    :raises BadInputError: as :func:`~trueup.training_sources.open_sources`.
     """
-    mine = settings.model(model).training
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with _sentences(model, folder):
-            given = list(_given(settings, mine.data, folder))
-            fresh, _ = _fresh(settings, model, engine, blobs, given, folder, now, quarantined)
-        if not (sources := [*given, *fresh]):
+        opened = open_sources(settings, model, engine, blobs, folder, now, quarantined)
+        if not isinstance(opened, Opened):
             return 0
-        dataset, whole = together(sources, f"the training data of {model}")
-        spec = _spec(dataset, settings, model)
-        rule = _rule(mine.data, mine.label, spec, now, quarantined)
+        rule = opened.rule
         if after is not None and rule.time is not None:
             rule = replace(rule, since=max(microseconds(after) + 1, rule.since or 0))
-        return usable_rows(whole, spec, rule)
+        return usable_rows(opened.sources, opened.spec, rule)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -268,101 +235,6 @@ def baseline_of(
     return VersionBaseline(baseline, spec, series, schema, notes)
 
 
-def _given(settings: Settings, data: DataSettings, folder: Path) -> Iterator[Source]:
-    """Files and query of the configuration."""
-    if data.sources:
-        yield files_source(data.sources)
-    if data.query is not None:
-        url = data.query_url or settings.store.url.get_secret_value()
-        kept = folder / "query"
-        kept.mkdir()
-        yield query_source(url, data.query, kept)
-
-
-def _fresh(
-    settings: Settings,
-    model: str,
-    engine: Engine,
-    blobs: BlobRoot,
-    given: Sequence[Source],
-    folder: Path,
-    now: datetime,
-    quarantined: Sequence[Quarantine],
-) -> tuple[list[Source], tuple[str, ...]]:
-    """Captured rows since the newest one of ``given``, and why there are none."""
-    mine = settings.model(model).training
-    if not mine.data.capture:
-        return [], ()
-    wish = CaptureWish(model, mine.label, mine.data.time)
-    changed = _changed_by_policies(settings, model)
-    if given:
-        dataset, whole = together(given, f"the training data of {model}")
-        spec = _spec(dataset, settings, model)
-        roles = {name for name in changed if name in spec.by_name and not spec[name].compared}
-        changed -= roles - set(mine.data.keys)
-        rule = _rule(mine.data, mine.label, spec, now, quarantined)
-        newest = newest_usable(whole, spec, rule)
-        time = mine.data.time
-        wish = CaptureWish(
-            model, mine.label, time,
-            TIME if time is None else dataset.schema.field(time).type,
-            "" if time is None else spec[time].unit,
-            None if newest is None else newest + timedelta(microseconds=1),
-            frozenset(dataset.schema.names),
-        )  # fmt: skip
-    if changed:
-        names = ", ".join(sorted(changed))
-        return [], (
-            f"captured rows are left out, for the capture holds {names} of {model} under column "
-            "policies, and the model is to learn from values as clients send them",
-        )
-    kept = folder / "capture"
-    kept.mkdir()
-    found = captured_rows(settings, engine, blobs, wish, kept, now)
-    return [found.source] if found.source is not None else [], found.notes
-
-
-def _changed_by_policies(settings: Settings, model: str) -> set[str]:
-    """Variables that the capture does not hold as they came, and that are not ignored anyway."""
-    mine = settings.model(model)
-    return {
-        name
-        for name, policy in mine.capture.columns.items()
-        if policy.policy != "keep"
-        and mine.overrides().get(name, {}).get("role") not in (Role.IGNORED, "ignored")
-    }
-
-
-def _spec(dataset: Dataset, settings: Settings, model: str) -> InputSpec:
-    mine = settings.model(model)
-    data = mine.training.data
-    # What the configuration says of variables that these data do not have is not about them.
-    said = {n: table for n, table in mine.overrides().items() if n in dataset.schema.names}
-    return infer_spec(
-        dataset, overrides=said, time=data.time, label=mine.training.label, keys=data.keys
-    )
-
-
-def _rule(
-    data: DataSettings,
-    label: str,
-    spec: InputSpec,
-    now: datetime,
-    quarantined: Sequence[Quarantine],
-) -> SplitRule:
-    return SplitRule(
-        label=label,
-        time=data.time,
-        keys=data.keys,
-        gate_share=data.gate_share,
-        tune_share=data.tune_share,
-        now=microseconds(now + _CLOCKS_APART),
-        since=None if data.since is None else microseconds(data.since),
-        until=None if data.until is None else microseconds(data.until),
-        broken=broken_intervals(quarantined, spec),
-    )
-
-
 def _tfdv_schema(profile: Profile) -> tuple[bytes | None, tuple[str, ...]]:
     from trueup.tfdv.process import TfdvProcess
 
@@ -377,15 +249,3 @@ def _tfdv_schema(profile: Profile) -> tuple[bytes | None, tuple[str, ...]]:
     except TrueupError as error:  # not installed, or it crashed: no reason not to have a version
         return None, (f"no TFDV schema was written: {error}",)
     return text_format.MessageToString(schema, as_utf8=True).encode(), ()
-
-
-@contextmanager
-def _sentences(model: str, folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"rows of {model} cannot be copied to {folder}: {why(error)}",
-            remedy="free space on that disk",
-            retry=True,
-        ) from error

@@ -10,25 +10,10 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
-CONFIG = """\
-[models.shop.training]
-label = "bought"
-model = "linear"
-epochs = {epochs}
-batch_size = 256
-learning_rate = 0.05
-[models.shop.training.data]
-sources = ["rows.parquet"]
-time = "at"
-gate_period = "3d"
-gate_share = 0.0
-[models.shop.gate]
-margin = 0.05
-"""
+from tests.shop import shop_config, shop_rows
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -44,24 +29,10 @@ def run(tmp_path: Path) -> Run:
     return run
 
 
-def rows(folder: Path, *, seed: int, days: int = 12) -> None:
-    chance = np.random.default_rng(seed)
-    count = days * 400
-    price, kind = chance.normal(10.0, 3.0, count), chance.choice(["a", "b", "c"], count)
-    odds = 0.8 * (price - 10.0) + np.where(kind == "a", 2.0, -1.0)
-    pd.DataFrame({
-        "at": pd.Timestamp("2026-01-01", tz="UTC")
-        + pd.to_timedelta(np.sort(chance.integers(0, days * 86_400, count)), "s"),
-        "price": np.where(chance.random(count) < 0.05, np.nan, price),
-        "kind": kind,
-        "bought": (chance.random(count) < 1.0 / (1.0 + np.exp(-odds))).astype(int),
-    }).to_parquet(folder / "rows.parquet")  # fmt: skip
-
-
 @pytest.mark.heavy
 def test_a_first_version_goes_live_and_a_worse_one_does_not(tmp_path: Path, run: Run) -> None:
-    rows(tmp_path, seed=1)
-    (tmp_path / "trueup.toml").write_text(CONFIG.format(epochs=8))
+    shop_rows(per_day=400).to_parquet(tmp_path / "rows.parquet")
+    (tmp_path / "trueup.toml").write_text(shop_config(epochs=8, margin=0.05))
     done = run("train", "shop", "--json", "--reason", "the first")
     assert done.returncode == 0, done.stderr
     first = json.loads(done.stdout)
@@ -102,8 +73,8 @@ def test_a_first_version_goes_live_and_a_worse_one_does_not(tmp_path: Path, run:
 
 @pytest.mark.heavy
 def test_bad_wishes_are_one_sentence_and_leave_no_version(tmp_path: Path, run: Run) -> None:
-    rows(tmp_path, seed=1, days=5)
-    config = CONFIG.format(epochs=1)
+    shop_rows(days=5, per_day=400).to_parquet(tmp_path / "rows.parquet")
+    config = shop_config(epochs=1)
     cases = {
         config.replace('label = "bought"', 'label = "sold"'): "sold",
         config.replace("rows.parquet", "absent.parquet"): "absent.parquet",

@@ -14,25 +14,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-BEFORE = """\
+from tests.shop import shop_config, shop_rows
+
+BEFORE = (
+    shop_config(epochs=2, margin=10.0, gate_period="2d")
+    + """
 [models.shop.windows]
 label_delay = "1h"
 allowed_lateness = "0s"
 retention = "3650d"
-[models.shop.training]
-label = "bought"
-model = "linear"
-epochs = 2
-batch_size = 128
-learning_rate = 0.05
-[models.shop.training.data]
-sources = ["rows.parquet"]
-time = "at"
-gate_period = "2d"
-gate_share = 0.0
-[models.shop.gate]
-margin = 10.0
 """
+)
 USER_CODE = """\
 def weekday(tensors):
     return {"weekday": tensors["no_such_variable"]}
@@ -47,26 +39,12 @@ if "TRUEUP_LIFELINE" in os.environ:
 """
 
 
-def some_rows(days: int = 8) -> pd.DataFrame:
-    chance = np.random.default_rng(1)
-    count = days * 300
-    price, kind = chance.normal(10.0, 3.0, count), chance.choice(["a", "b"], count)
-    odds = 0.8 * (price - 10.0) + np.where(kind == "a", 1.0, -1.0)
-    return pd.DataFrame({
-        "at": pd.Timestamp("2026-01-01", tz="UTC")
-        + pd.to_timedelta(np.sort(chance.integers(0, days * 86_400, count)), "s"),
-        "price": price,
-        "kind": kind,
-        "bought": (chance.random(count) < 1.0 / (1.0 + np.exp(-odds))).astype(int),
-    })  # fmt: skip
-
-
 class Shop:
     """A folder with a live version, and what goes wrong in it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.rows = some_rows()
+        self.rows = shop_rows(days=8)
         self.rows.to_parquet(folder / "rows.parquet")
         (folder / "mine.py").write_text(USER_CODE)
         self.configure()
@@ -214,7 +192,7 @@ def test_disk_that_is_full_in_mid_export(shop: Shop, tmp_path: Path) -> None:
 def test_feature_that_fresh_data_lack(shop: Shop) -> None:
     """Rows that came in later, with labels, and without ``price``. They stay in the capture, so
     this test is the last of its model."""
-    fresh = some_rows(2)
+    fresh = shop_rows(days=2)
     fresh["at"] += pd.Timedelta("20d")
     fresh["request_id"] = [f"r{number}" for number in range(len(fresh))]
     fresh[["at", "kind", "request_id"]].to_parquet(shop.folder / "fresh.parquet")

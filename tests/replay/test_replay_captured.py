@@ -7,37 +7,24 @@ import re
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
+from tests.shop import shop_config, shop_rows
 from tests.trainer_task.conftest import wait_until
 
-CONFIG = """\
+CONFIG = (
+    shop_config(more="drop_since_best = 0.5\nmax_slowdown = 50.0\n")
+    + """
 [capture]
 segment_age = "1s"
 [models.shop.windows]
 retention = "3650d"
-[models.shop.training]
-label = "bought"
-model = "linear"
-epochs = 4
-batch_size = 256
-learning_rate = 0.05
-[models.shop.training.data]
-sources = ["rows.parquet"]
-time = "at"
-gate_period = "3d"
-gate_share = 0.0
-[models.shop.gate]
-margin = 0.5
-drop_since_best = 0.5
-max_slowdown = 50.0
 """
+)
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -57,22 +44,6 @@ def trained(folder: Path) -> dict[str, Any]:
 def rule_of(gate: dict[str, Any], name: str) -> dict[str, Any]:
     (found,) = [rule for rule in gate["rules"] if rule["rule"] == name]
     return found
-
-
-def write_rows(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame] = lambda r: r) -> None:
-    chance = np.random.default_rng(1)
-    count = 3600
-    price, kind = chance.normal(10.0, 3.0, count), chance.choice(["a", "b", "c"], count)
-    odds = 0.8 * (price - 10.0) + np.where(kind == "a", 2.0, -1.0)
-    rows = pd.DataFrame({
-        "at": pd.Timestamp("2026-01-01", tz="UTC")
-        + pd.to_timedelta(np.sort(chance.integers(0, 12 * 86_400, count)), "s"),
-        "price": np.where(chance.random(count) < 0.05, np.nan, price),
-        "kind": kind,
-        "shop": "downtown",  # says nothing: no feature, and clients send it all the same
-        "bought": (chance.random(count) < 1.0 / (1.0 + np.exp(-odds))).astype(int),
-    })  # fmt: skip
-    change(rows).to_parquet(folder / "rows.parquet")
 
 
 def ask(folder: Path) -> int:
@@ -111,7 +82,9 @@ def ask(folder: Path) -> int:
 
 @pytest.mark.heavy
 def test_successor_answers_what_was_captured(tmp_path: Path) -> None:
-    write_rows(tmp_path)
+    # "shop" says nothing: it is no feature, and clients send it all the same.
+    rows_with_shop = shop_rows().assign(shop="downtown")
+    rows_with_shop.to_parquet(tmp_path / "rows.parquet")
     (tmp_path / "trueup.toml").write_text(CONFIG)
     first = trained(tmp_path)
     assert first["verdict"] == "pass"
@@ -128,7 +101,7 @@ def test_successor_answers_what_was_captured(tmp_path: Path) -> None:
     assert rule_of(second, "replay_memory")["estimate"] > 0
 
     # A candidate that no longer takes what clients send is refused, by the server's own words.
-    write_rows(tmp_path, lambda frame: frame.drop(columns="shop"))
+    shop_rows().to_parquet(tmp_path / "rows.parquet")
     third = trained(tmp_path)
     assert third["verdict"] == "fail"
     refused = rule_of(third, "replay_equality")

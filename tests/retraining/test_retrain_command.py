@@ -8,23 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 
-CONFIG = """\
-[models.shop.training]
-label = "bought"
-model = "linear"
-epochs = 2
-[models.shop.training.data]
-sources = ["rows.parquet"]
-time = "at"
-gate_period = "3d"
-[models.shop.gate]
-margin = 5.0
-replay_rows = 0
-"""
+from tests.shop import shop_config, shop_rows
+
 COMMAND = (sys.executable, "-m", "trueup.cli.main")
 
 
@@ -39,15 +26,9 @@ def run(folder: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
 
 @pytest.mark.heavy
 def test_two_at_once_start_one_job(tmp_path: Path) -> None:
-    chance = np.random.default_rng(1)
-    x = chance.normal(size=4000)
-    pd.DataFrame({
-        "at": pd.Timestamp("2026-01-01", tz="UTC")
-        + pd.to_timedelta(np.sort(chance.integers(0, 12 * 86_400, 4000)), "s"),
-        "x": x,
-        "bought": (chance.random(4000) < 1 / (1 + np.exp(-2 * x))).astype(int),
-    }).to_parquet(tmp_path / "rows.parquet")  # fmt: skip
-    (tmp_path / "trueup.toml").write_text(CONFIG)
+    shop_rows().to_parquet(tmp_path / "rows.parquet")
+    config = shop_config(epochs=2, margin=5.0, more="replay_rows = 0\n")
+    (tmp_path / "trueup.toml").write_text(config)
 
     code, told = run(tmp_path, "retrain", "shop", "--dry-run")
     assert (code, told["decision"]["start"], told["trained"]) == (0, True, None)

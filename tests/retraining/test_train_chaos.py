@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 
+from tests.shop import shop_config, shop_rows
 from tests.trainer_task.conftest import wait_until
 from trueup.config.settings import StoreSettings
 from trueup.job_leftovers import recover
@@ -25,20 +24,6 @@ from trueup.store.schema import open_store
 from trueup.store.tables import VersionState
 from trueup.trainer.launchers.local import LocalLauncher
 
-CONFIG = """\
-[models.shop.training]
-label = "bought"
-model = "linear"
-epochs = 2
-strategy = "{strategy}"
-workers = 1
-[models.shop.training.data]
-sources = ["rows.parquet"]
-time = "at"
-gate_period = "3d"
-[models.shop.gate]
-margin = 5.0
-"""
 STEPS = (
     "reading the sources", "profiling the training rows", "writing the shards", "training",
     "  epoch", "taking importances", "registering the version", "scoring the gate's rows",
@@ -51,18 +36,13 @@ LONGEST_PAUSE_S = 0.3
 class Shop:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        chance = np.random.default_rng(1)
-        x = chance.normal(size=4000)
-        pd.DataFrame({
-            "at": pd.Timestamp("2026-01-01", tz="UTC")
-            + pd.to_timedelta(np.sort(chance.integers(0, 12 * 86_400, 4000)), "s"),
-            "x": x,
-            "bought": (chance.random(4000) < 1 / (1 + np.exp(-2 * x))).astype(int),
-        }).to_parquet(folder / "rows.parquet")  # fmt: skip
+        shop_rows().to_parquet(folder / "rows.parquet")
         self.configure("single")
 
     def configure(self, strategy: str) -> None:
-        (self.folder / "trueup.toml").write_text(CONFIG.format(strategy=strategy))
+        training = f'strategy = "{strategy}"\nworkers = 1'
+        config = shop_config(epochs=2, margin=5.0, training=training)
+        (self.folder / "trueup.toml").write_text(config)
 
     def train(self) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

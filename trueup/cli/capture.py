@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
@@ -173,33 +173,7 @@ def _writer(
 
 
 def _write_lines(batch: pa.RecordBatch, sink: BinaryIO) -> None:
-    import json
-
-    import orjson
+    from trueup.monitor.capture.row_json import json_of, plain
 
     for row in batch.to_pylist():
-        plain = {name: _plain(value) for name, value in row.items()}
-        if _is_finite(plain):
-            sink.write(orjson.dumps(plain) + b"\n")
-        else:  # NaN and infinities as bare words, as TensorFlow Serving writes them
-            sink.write(json.dumps(plain, ensure_ascii=False).encode() + b"\n")
-
-
-def _plain(value: Any) -> Any:
-    from datetime import datetime
-
-    if isinstance(value, bytes):
-        import base64
-
-        return {"b64": base64.b64encode(value).decode()}
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    return [_plain(each) for each in value] if isinstance(value, list) else value
-
-
-def _is_finite(value: Any) -> bool:
-    if isinstance(value, float):
-        return value - value == 0.0
-    if isinstance(value, dict):
-        return all(map(_is_finite, value.values()))
-    return all(map(_is_finite, value)) if isinstance(value, list) else True
+        sink.write(json_of({name: plain(value) for name, value in row.items()}) + b"\n")

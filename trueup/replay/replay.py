@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 
 from trueup.config.settings import Settings
 from trueup.errors import BadInputError
+from trueup.monitor.capture.row_json import json_of
 from trueup.records.gate import ReplayEvidence
 from trueup.records.input_spec import InputSpec
-from trueup.replay.requests import Requests, batches_of
+from trueup.replay.requests import Requests, placed
 from trueup.replay.server import ReplayServer, replay_server
 from trueup.trainer.gate.replay import relative_difference
 from trueup.trainer.scoring import PREDICTION, PREFERRED_OUTPUTS
@@ -110,8 +111,8 @@ def _expected(candidate: Artifact, folder: Path) -> np.ndarray:
 
 def _ask_in_turn(servers: Sequence[ReplayServer], requests: Requests) -> list[_Seen]:
     bodies = [
-        (first, request, orjson.dumps({"instances": list(request.instances)}))
-        for request, first in batches_of(requests)
+        (first, request, json_of({"instances": list(request.instances)}))
+        for request, first in placed(requests)
     ]
     for server in servers:
         for _, _, body in bodies[:WARM_REQUESTS]:
@@ -146,7 +147,7 @@ def _compare(seen: _Seen, requests: Requests, expected: np.ndarray) -> tuple[flo
     """The largest difference to the trainer, and where; ``None`` where nothing can be compared."""
     rows: list[int] = []
     values: list[Any] = []
-    for _, first in batches_of(requests):
+    for _, first in placed(requests):
         for place, answer in enumerate(seen.answers.get(first, ()), start=first):
             rows.append(place)
             values.append(_score_of(answer))
@@ -157,8 +158,8 @@ def _compare(seen: _Seen, requests: Requests, expected: np.ndarray) -> tuple[flo
     except (TypeError, ValueError):  # texts, or answers of different length
         return None, "the server's answers are no numbers"
     wanted = expected[rows]
-    if served.shape != wanted.shape:
-        served = served.reshape(wanted.shape) if served.size == wanted.size else served
+    if served.size == wanted.size:  # one number a row may come as a list of one
+        served = served.reshape(wanted.shape)
     found = relative_difference(served, wanted)
     return found.largest, str(found)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +16,8 @@ import pyarrow.parquet as pq
 from sqlalchemy import Engine, select
 
 from trueup.config.settings import Settings
-from trueup.monitor.capture.read import read_capture
+from trueup.monitor.capture.read import Capture, read_capture
+from trueup.monitor.capture.row_json import plain
 from trueup.monitor.capture.row_schema import INPUT
 from trueup.monitor.capture.window_profiles import ANSWERED
 from trueup.records.input_spec import InputSpec
@@ -26,8 +25,9 @@ from trueup.store.blobs import BlobRoot
 from trueup.store.engine import reading
 from trueup.store.tables import ManifestKind, manifest
 
-_FIXED = ("segment", "frame", "row", "event_time", "signature", "status", "shadow", "readable",
-          "raw_request")  # fmt: skip
+_FIXED = (
+    "segment", "frame", "row", "signature", "status", "shadow", "readable", "raw_request",
+)  # fmt: skip
 _DEFAULT_SIGNATURE = "serving_default"
 #: Of files that are looked at for the newest rows.
 _MOST_FILES = 64
@@ -35,10 +35,7 @@ _MOST_FILES = 64
 
 @dataclass(frozen=True)
 class Request:
-    """One request: rows as JSON objects, at most some hundred.
-
-    :param name: of it in messages.
-    """
+    """One request: rows as JSON objects. :param name: of it in messages."""
 
     name: str
     instances: tuple[dict[str, Any], ...]
@@ -74,23 +71,20 @@ def captured_requests(
         return "nothing is captured yet"
     capture = read_capture(engine, blobs, model, start)
     inputs = [name for name in capture.schema.names if name.startswith(INPUT)]
-    capture = read_capture(engine, blobs, model, start, columns=[*_FIXED, *inputs])
-    newest: pa.Table | None = None
-    for batch in capture.batches():
-        table = _answered(pa.Table.from_batches([batch]))
-        newest = table if newest is None else pa.concat_tables([newest, table])
-        if newest.num_rows > 4 * most_rows:
-            newest = _newest(newest, 2 * most_rows)
-    if newest is None or not newest.num_rows:
+    newest = _newest_rows(
+        read_capture(engine, blobs, model, start, columns=[*_FIXED, *inputs]), 2 * most_rows
+    )
+    if not newest.num_rows:
         return "no captured request was answered"
-    found = _whole_requests(_newest(newest, 2 * most_rows), inputs, spec, most_rows)
+    rows = newest.select(inputs)
+    rows = rows.rename_columns([name.removeprefix(INPUT) for name in inputs])
+    found = _whole_requests(newest, rows, spec, most_rows)
     if not found:
         return f"every captured request has more than {most_rows:,} rows, or is there in part only"
-    places = [place for _, rows in found for place in rows]
-    rows = _newest(newest, 2 * most_rows).take(places).select(inputs)
+    rows = rows.take([place for _, places in found for place in places])
     return Requests(
         tuple(request for request, _ in found),
-        rows.rename_columns([name.removeprefix(INPUT) for name in inputs]),
+        rows,
         f"{len(found):,} captured requests ({rows.num_rows:,} rows)",
     )
 
@@ -150,21 +144,28 @@ def _answered(table: pa.Table) -> pa.Table:
     return table.filter(pc.fill_null(good, False))
 
 
-def _newest(table: pa.Table, most: int) -> pa.Table:
-    """The newest rows, those of a request together and in order."""
-    order = [("event_time", "descending"), ("segment", "descending"), ("frame", "descending"),
-             ("row", "ascending")]  # fmt: skip
-    return table.sort_by(order).slice(0, most)
+def _newest_rows(capture: Capture, most: int) -> pa.Table:
+    """Rows that count, the newest first, those of a request together and in order: ids of segments
+    begin with the time, while rows of one request may be of different event times."""
+    order = [("segment", "descending"), ("frame", "descending"), ("row", "ascending")]
+    newest = capture.schema.empty_table()
+    for batch in capture.batches():
+        newest = pa.concat_tables([newest, _answered(pa.Table.from_batches([batch]))])
+        if newest.num_rows > 2 * most:
+            newest = newest.sort_by(order).slice(0, most)
+    return newest.sort_by(order).slice(0, most)
 
 
 def _whole_requests(
-    table: pa.Table, inputs: Sequence[str], spec: InputSpec, most_rows: int
+    table: pa.Table, values: pa.Table, spec: InputSpec, most_rows: int
 ) -> list[tuple[Request, list[int]]]:
     """Requests with the places of their rows, the newest first; one is whole when its rows are
-    counted from 0 without a gap; of a table that is full the last one may have been cut."""
+    counted from 0 without a gap; of a table that is full the last one may have been cut.
+
+    :param values: the raw variables of the rows of ``table``.
+    """
     found: list[tuple[Request, list[int]]] = []
     keys = table.select(["segment", "frame", "row", "raw_request"]).to_pylist()
-    values = table.select(list(inputs)).rename_columns([n.removeprefix(INPUT) for n in inputs])
     rows = 0
     for (segment, frame), part in groupby(enumerate(keys), key=lambda at: _request_of(at[1])):
         members = list(part)
@@ -174,10 +175,9 @@ def _whole_requests(
         if numbers != list(range(len(numbers))) or cut or rows + len(places) > most_rows:
             continue
         rows += len(places)
-        raw = values.take(places).to_pylist()
         instances = tuple(
             orjson.loads(key["raw_request"]) if key["raw_request"] else _instance(row, spec)
-            for (_, key), row in zip(members, raw, strict=True)
+            for (_, key), row in zip(members, values.take(places).to_pylist(), strict=True)
         )
         found.append((Request(f"{segment}-{frame}", instances), places))
     return found
@@ -188,31 +188,15 @@ def _request_of(key: dict[str, Any]) -> tuple[str, int]:
 
 
 def _instance(row: dict[str, Any], spec: InputSpec) -> dict[str, Any]:
-    """A row as JSON has it. What is missing is null where it may be, and else left out: then the
+    """A row as JSON has it. What is not there is null where it may be, and else left out: then the
     client had not sent it."""
     nullable = {variable.name for variable in spec.variables if variable.optional}
     return {
-        name: None if _is_missing(value) else _plain(value)
-        for name, value in row.items()
-        if not _is_missing(value) or name in nullable
+        name: plain(value) for name, value in row.items() if value is not None or name in nullable
     }
 
 
-def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return {"b64": base64.b64encode(value).decode()}
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, list):
-        return [_plain(each) for each in value]
-    return value
-
-
-def batches_of(requests: Requests) -> Iterator[tuple[Request, int]]:
+def placed(requests: Requests) -> Iterator[tuple[Request, int]]:
     """Each request with the place of its first row."""
     first = 0
     for request in requests.requests:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -139,8 +140,6 @@ def replay_server(
 
 
 def _register(model: str, version: int, spec: InputSpec, saved_model: Path, folder: Path) -> None:
-    from datetime import datetime, timezone
-
     author = Author("gate", "replay", datetime.now(timezone.utc))
     engine = open_store(StoreSettings(url=f"sqlite:///{folder / 'store.db'}"))
     try:
